@@ -57,7 +57,9 @@ def integer_array(
     """``value`` as int64 of the wanted shape with low <= entries (< high, where given)."""
     raw = real_array(name, value, shape)
     if (raw != np.rint(raw)).any() or (np.abs(raw) > 2**53).any():
-        raise ValueError(f"{name}: found {raw[raw != np.rint(raw)][:1]}, needed whole numbers below 2^53.")
+        raise ValueError(
+            f"{name}: found {raw[raw != np.rint(raw)][:1]}, needed whole numbers below 2^53."
+        )
     out = raw.astype(np.int64)
     bad = (out < low) | ((out >= high) if high is not None else False)
     if bad.any():
