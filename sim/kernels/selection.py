@@ -1,0 +1,341 @@
+"""Compiled twins of the selectors: one (pair, teacher) at a time, with rank-one updates in a batch.
+
+A selector is a ``Rule``: how the pair is chosen, how the teacher. Ties go to the lowest index, as in
+``theory.selectors.batch``.
+"""
+
+import math
+from collections import namedtuple
+
+import numpy as np
+from numba import njit
+
+from ...theory.selectors.batch import TIE
+from .functions import exp_negative
+from .linear_algebra import cholesky, invert_lower, largest, leverages, products
+from .random import integer_below
+
+# How a pair is chosen: at random; by w v; by v under H; by v under the Gram matrix; by least |margin|.
+RANDOM_PAIR, GAIN, LEVERAGE, GRAM_LEVERAGE, MARGIN = range(5)
+# How its teacher: at random, at random before the pair, most rational, most informative.
+RANDOM_AFTER, RANDOM_FIRST, BEST, CHOSEN = range(4)
+
+Rule = namedtuple("Rule", "pair teacher sign greedy", defaults=(1, 1))
+"""sign -1 takes the worst score, greedy 0 the top of one ranking: both only as negative controls."""
+
+RULES = {
+    "random": Rule(RANDOM_PAIR, RANDOM_AFTER),
+    "random_best_teacher": Rule(RANDOM_PAIR, BEST),
+    "dual": Rule(GAIN, CHOSEN),
+    "conversation_only": Rule(GAIN, RANDOM_FIRST),
+    "conversation_only_best_teacher": Rule(GAIN, BEST),
+    "teacher_only": Rule(RANDOM_PAIR, CHOSEN),
+    "apo": Rule(LEVERAGE, RANDOM_AFTER),
+    "apo_best_teacher": Rule(LEVERAGE, BEST),
+    "practical_apo": Rule(GRAM_LEVERAGE, RANDOM_AFTER),
+    "practical_apo_best_teacher": Rule(GRAM_LEVERAGE, BEST),
+    "uncertainty": Rule(MARGIN, RANDOM_AFTER),
+    "uncertainty_best_teacher": Rule(MARGIN, BEST),
+}
+
+World = namedtuple(
+    "World",
+    # zt (d, n); believed (m, n), what the selector takes for each teacher's rationality
+    # on each pair; assumed (m, n), what the estimator takes; twin (m, n), the first teacher with the
+    # same assumed rationality there; cost (m,); available (m, n), limited: any of it finite
+    "zt believed assumed twin cost available limited",
+)
+
+Workspace = namedtuple(
+    "Workspace",
+    # left, taken (m, n): labels obtainable, taken in this batch; gram, lower, inverse, precision
+    # (d, d); margin, leverage, work (n,); weight, score (m, n)
+    "left taken gram lower inverse precision margin leverage work weight score",
+)
+
+
+def new_workspace(pairs, teachers, dim):
+    """Room for one replicate's selections."""
+    return Workspace(
+        np.zeros((teachers, pairs), np.int64),
+        np.zeros((teachers, pairs), np.bool_),
+        *(np.zeros((dim, dim)) for _ in range(4)),
+        *(np.zeros(pairs) for _ in range(3)),
+        *(np.zeros((teachers, pairs)) for _ in range(2)),
+    )
+
+
+@njit(error_model="numpy")
+def needs_fit(rule):
+    """Whether the rule looks at theta or the information."""
+    return (
+        rule.teacher == CHOSEN or rule.pair == GAIN or rule.pair == LEVERAGE or rule.pair == MARGIN
+    )
+
+
+@njit(error_model="numpy")
+def draw_below(seed, counter, n):
+    """Next whole number in 0..n-1; counter = [replicate, round, purpose, index], index advances."""
+    k = integer_below(seed, counter[0], counter[1], counter[2], counter[3], n)
+    counter[3] += 1
+    return k
+
+
+@njit(error_model="numpy")
+def _open(ws, i, j):
+    return ws.left[j, i] != 0 and not ws.taken[j, i]
+
+
+@njit(error_model="numpy")
+def _pair_open(ws, i):
+    for j in range(ws.left.shape[0]):
+        if _open(ws, i, j):
+            return True
+    return False
+
+
+@njit(error_model="numpy")
+def _random_pair(world, ws, seed, counter):
+    n = ws.left.shape[1]
+    if not world.limited:
+        return draw_below(seed, counter, n)
+    count = 0
+    for i in range(n):
+        count += _pair_open(ws, i)
+    k = draw_below(seed, counter, count)
+    for i in range(n):
+        if _pair_open(ws, i):
+            if k == 0:
+                return i
+            k -= 1
+    return n - 1
+
+
+@njit(error_model="numpy")
+def _random_teacher(ws, i, seed, counter):
+    m = ws.left.shape[0]
+    count = 0
+    for j in range(m):
+        count += _open(ws, i, j)
+    k = draw_below(seed, counter, count)
+    for j in range(m):
+        if _open(ws, i, j):
+            if k == 0:
+                return j
+            k -= 1
+    return m - 1
+
+
+@njit(error_model="numpy")
+def _random_first_teacher(ws, seed, counter):
+    m, n = ws.left.shape
+    some = np.zeros(m, np.bool_)
+    count = 0
+    for j in range(m):
+        for i in range(n):
+            if _open(ws, i, j):
+                some[j] = True
+                count += 1
+                break
+    k = draw_below(seed, counter, count)
+    for j in range(m):
+        if some[j]:
+            if k == 0:
+                return j
+            k -= 1
+    return m - 1
+
+
+@njit(error_model="numpy")
+def random_cell(world, ws, seed, counter):
+    """A uniformly random open (pair, teacher), in (pair, teacher) order: the warm-up."""
+    m, n = ws.left.shape
+    if not world.limited:
+        k = draw_below(seed, counter, n * m)
+        return k // m, k % m
+    count = 0
+    for i in range(n):
+        for j in range(m):
+            count += _open(ws, i, j)
+    k = draw_below(seed, counter, count)
+    for i in range(n):
+        for j in range(m):
+            if _open(ws, i, j):
+                if k == 0:
+                    return i, j
+                k -= 1
+    return n - 1, m - 1
+
+
+@njit(error_model="numpy")
+def _best_teacher(world, ws, i):
+    """The most rational open teacher of pair i (ties to the lowest index), -1 where none is."""
+    best = -1
+    for j in range(ws.left.shape[0]):
+        if _open(ws, i, j) and (best < 0 or world.believed[j, i] > world.believed[best, i]):
+            best = j
+    return best
+
+
+@njit(error_model="numpy")
+def _size(score):
+    """Largest |score| among the allowed (> -inf)."""
+    best = 0.0
+    for i in range(score.size):
+        if score[i] > -np.inf and abs(score[i]) > best:
+            best = abs(score[i])
+    return best
+
+
+@njit(error_model="numpy")
+def _first_best(score):
+    floor = largest(score) - TIE * _size(score)
+    for i in range(score.size):
+        if score[i] >= floor:
+            return i
+    return 0
+
+
+@njit(error_model="numpy")
+def _jointly_best(world, ws, sign):
+    """argmax over (pair, teacher) of sign log(1 + w v) / cost, first in (pair, teacher) order.
+
+    The logarithm is monotone and a price belongs to a teacher: one logarithm a teacher is enough.
+    """
+    m, n = ws.score.shape
+    best, size = -np.inf, 0.0
+    leverage = ws.leverage
+    for j in range(m):
+        gain, w = ws.score[j], ws.weight[j]
+        for i in range(n):
+            gain[i] = sign * w[i] * leverage[i]
+        if world.limited or sign < 0:
+            for i in range(n):
+                if not _open(ws, i, j):
+                    gain[i] = -np.inf
+        top = largest(gain)
+        if top == -np.inf:
+            continue
+        best = max(best, sign * math.log1p(sign * top) / world.cost[j])
+        size = max(size, math.log1p(top if sign > 0 else _size(gain)) / world.cost[j])
+    floor = best - TIE * size
+    low_pair, low_teacher = n, 0
+    for j in range(m):
+        gain, need = ws.score[j], sign * math.expm1(sign * floor * world.cost[j])
+        for i in range(min(n, low_pair)):
+            if gain[i] >= need:
+                low_pair, low_teacher = i, j
+                break
+    return low_pair, low_teacher
+
+
+@njit(error_model="numpy")
+def _score_pairs(world, ws, rule):
+    """ws.work: the rule's score of each pair, -inf where nothing can be asked."""
+    for i in range(ws.work.size):
+        if world.limited and not _pair_open(ws, i):
+            ws.work[i] = -np.inf
+        elif rule.pair == GAIN:
+            ws.work[i] = ws.weight[_best_teacher(world, ws, i), i] * ws.leverage[i]
+        elif rule.pair == MARGIN:
+            ws.work[i] = -abs(ws.margin[i])
+        else:
+            ws.work[i] = ws.leverage[i]
+
+
+@njit(error_model="numpy")
+def _teacher(world, ws, rule, i, seed, counter):
+    if rule.teacher == RANDOM_AFTER:
+        return _random_teacher(ws, i, seed, counter)
+    if rule.teacher == BEST:
+        return _best_teacher(world, ws, i)
+    choices = np.empty(ws.left.shape[0])
+    for j in range(choices.size):
+        choices[j] = ws.weight[j, i] if _open(ws, i, j) else -np.inf
+    return _first_best(choices)
+
+
+@njit(error_model="numpy")
+def choose(world, ws, rule, seed, counter):
+    """One (pair, teacher) by the rule, at the prepared weights and leverages."""
+    if rule.pair == RANDOM_PAIR:
+        i = _random_pair(world, ws, seed, counter)
+        return i, _teacher(world, ws, rule, i, seed, counter)
+    if rule.pair == GAIN and rule.teacher == RANDOM_FIRST:
+        j = _random_first_teacher(ws, seed, counter)
+        for i in range(ws.work.size):
+            ws.work[i] = ws.weight[j, i] * ws.leverage[i] if _open(ws, i, j) else -np.inf
+        return _first_best(ws.work), j
+    if rule.pair == GAIN and rule.teacher != BEST:
+        i, j = _jointly_best(world, ws, rule.sign)
+        return i, j if rule.teacher == CHOSEN else _random_teacher(ws, i, seed, counter)
+    _score_pairs(world, ws, rule)
+    i = _first_best(ws.work)
+    return i, _teacher(world, ws, rule, i, seed, counter)
+
+
+@njit(error_model="numpy")
+def _weights(world, ws):
+    """ws.weight (m, n): Fisher weights at the believed rationality."""
+    m, n = ws.weight.shape
+    margin = ws.margin
+    for j in range(m):
+        w, b = ws.weight[j], world.believed[j]
+        for i in range(n):
+            e = exp_negative(-abs(b[i] * margin[i]))
+            s = 1.0 + e
+            w[i] = b[i] * b[i] * e / (s * s)
+
+
+@njit(error_model="numpy")
+def prepare(world, ws, rule, fit):
+    """Weights and leverages at the current belief; False where the matrix is singular."""
+    n = world.zt.shape[1]
+    if needs_fit(rule):
+        products(world.zt, fit.theta, n, ws.margin)
+        if rule.pair != MARGIN:
+            _weights(world, ws)
+    if rule.pair == GAIN or rule.pair == LEVERAGE:
+        invert_lower(fit.lower, ws.inverse)
+    elif rule.pair == GRAM_LEVERAGE:
+        if not cholesky(ws.gram, ws.lower):
+            return False
+        invert_lower(ws.lower, ws.inverse)
+    else:
+        return True
+    leverages(world.zt, ws.inverse, n, ws.work, ws.leverage)
+    return True
+
+
+@njit(error_model="numpy")
+def start_batch(ws):
+    """ws.precision = inverse' inverse: the explicit inverse that a batch keeps current."""
+    d = ws.inverse.shape[0]
+    for i in range(d):
+        for j in range(d):
+            s = 0.0
+            for k in range(max(i, j), d):
+                s += ws.inverse[k, i] * ws.inverse[k, j]
+            ws.precision[i, j] = s
+
+
+@njit(error_model="numpy")
+def absorb(world, ws, rule, i, j):
+    """Sherman-Morrison: the leverages after the pick's weight * z_i z_i' joined the matrix."""
+    d, n = world.zt.shape
+    weight = 1.0 if rule.pair == GRAM_LEVERAGE else ws.weight[j, i]
+    g = np.empty(d)
+    own = 0.0
+    for k in range(d):
+        s = 0.0
+        for q in range(d):
+            s += ws.precision[k, q] * world.zt[q, i]
+        g[k] = s
+        own += s * world.zt[k, i]
+    scale = weight / (1.0 + weight * own)
+    for k in range(d):
+        for q in range(d):
+            ws.precision[k, q] -= scale * g[k] * g[q]
+    products(world.zt, g, n, ws.work)
+    for p in range(n):
+        ws.leverage[p] -= scale * ws.work[p] * ws.work[p]

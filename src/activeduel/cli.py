@@ -1,0 +1,116 @@
+"""The command line. Each command is one ``register`` function, listed in COMMANDS.
+
+Heavy imports stand inside the functions that run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+OK, NOT_AS_EXPECTED, BAD_USAGE, STOPPED = 0, 1, 2, 130
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least ``low`` (and below ``high``)."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if number < low or (high is not None and number >= high):
+            span = f">= {low}" if high is None else f"in {low}..{high - 1}"
+            raise argparse.ArgumentTypeError(f"found {text!r}, needed a whole number {span}")
+        return number
+
+    return parse
+
+
+def register_validate(commands: Commands) -> None:
+    """``activeduel validate``."""
+    parser = commands.add_parser(
+        "validate",
+        allow_abbrev=False,
+        help="check the papers' claims in worlds with known truth",
+        description="Check the papers' claims in worlds with known truth, each beside a deliberately "
+        "broken twin. Writes report.json and report.html. Exit status: 0 every verdict is the "
+        "expected one and every sabotage was caught, 1 not, 2 bad usage. Finished measurements are "
+        "kept, so the same command goes on where it was stopped.",
+    )
+    add = parser.add_argument
+    add("--only", metavar="ID", nargs="+", action="extend", default=[],
+        help="claims, tests, or a start such as 'dual'")  # fmt: skip
+    add("--scale", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
+    add("--seed", type=whole(0, 2**64), default=0, metavar="N", help="default: 0")
+    add("--workers", type=whole(1), default=os.cpu_count() or 1, metavar="N",
+        help="processes; the results do not depend on it; default: all cores (%(default)s)")  # fmt: skip
+    add("--device", choices=("cpu",), default="cpu", help="default: cpu")
+    add("--out", type=Path, metavar="DIR",
+        help="report and measurements; default: results/validate/<scale>-<seed> and results")  # fmt: skip
+    add("--list", action="store_true", help="print the tests and their statements, then stop")
+    parser.set_defaults(run=run_validate)
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    """List, or run the selected claims."""
+    from .validate.claims import CLAIMS
+    from .validate.runner import Options, select, validate
+
+    if args.list:
+        for claim, tests in select(CLAIMS, args.only):
+            print(f"{claim.id}: {claim.statement}")
+            for test in tests:
+                print(f"    {test.id}: {test.statement}")
+        return OK
+    options = Options(
+        scale=args.scale,
+        seed=args.seed,
+        workers=args.workers,
+        device=args.device,
+        only=tuple(args.only),
+        out=args.out,
+    )
+    return validate(CLAIMS, options)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (register_validate,)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    parser = argparse.ArgumentParser(
+        prog="activeduel",
+        description="Which preference pair should be labelled next, and by whom?",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"activeduel {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for register in COMMANDS:
+        register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. Bad input is a message and 2, never a traceback."""
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed its message
+        return stop.code if isinstance(stop.code, int) else BAD_USAGE
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt as stop:
+        print(f"activeduel: {stop or 'stopped'}", file=sys.stderr)
+        return STOPPED
+    except (ValueError, OSError) as error:
+        print(f"activeduel: error: {error}", file=sys.stderr)
+        return BAD_USAGE

@@ -1,0 +1,234 @@
+"""The store: what is saved is found, what is damaged or foreign is named and kept, kills are safe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from activeduel.sim import store as store_module
+from activeduel.sim.store import Store, canonical, write_atomically
+
+SETTING = {"horizon": 10, "gap": 0.5, "sizes": [1, 2]}
+
+
+def save(store, setting=SETTING, x=None):
+    arrays = {"x": np.arange(6.0).reshape(2, 3) if x is None else x}
+    return store.save("demo/one", setting, arrays, seed=3, device="cpu", seconds=1.5)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def test_what_was_saved_is_found_with_its_manifest(store):
+    folder = save(store)
+    arrays, manifest = store.find("demo/one", dict(reversed(SETTING.items())))
+    assert np.array_equal(arrays["x"], np.arange(6.0).reshape(2, 3))
+    assert folder.parent == store.root / "demo" / "one"
+    assert sorted(p.name for p in folder.iterdir()) == ["data.npz", "manifest.json"]
+    assert manifest["configuration"] == SETTING and manifest["seed"] == 3
+    assert {
+        "code",
+        "algorithm_version",
+        "packages",
+        "seconds",
+        "device",
+        "counts",
+        "sha256",
+    } <= set(manifest)
+
+
+@pytest.mark.parametrize(
+    "change", [{"horizon": 11}, {"gap": 0.25}, {"sizes": [2, 1]}, {"new": None}]
+)
+def test_a_changed_setting_is_another_one(store, change):
+    save(store)
+    assert store.find("demo/one", {**SETTING, **change}) is None
+    assert store.find("demo/two", SETTING) is None
+
+
+def test_changed_algorithms_are_never_reused(store, monkeypatch):
+    save(store)
+    monkeypatch.setattr(store_module, "algorithm_version", lambda: "another")
+    assert store.find("demo/one", SETTING) is None
+
+
+def test_the_algorithm_version_follows_the_content_of_the_sources(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text("x = 1\n")
+    first = store_module.sources_version([source])
+    os.utime(source, (0, 0))
+    assert store_module.sources_version([source]) == first
+    source.write_text("x = 2\n")
+    assert store_module.sources_version([source]) != first
+
+
+def test_saving_again_keeps_what_is_there(store):
+    before = (save(store) / "data.npz").read_bytes()
+    folder = save(store, x=np.ones(3))
+    assert (folder / "data.npz").read_bytes() == before
+    assert not list(folder.parent.glob(".tmp-*"))
+
+
+def damage_data(folder):
+    data = bytearray((folder / "data.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "data.npz").write_bytes(data)
+
+
+def swap_setting(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["configuration"]["gap"] = 0.1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+DAMAGES = {
+    "a flipped bit": damage_data,
+    "an empty data file": lambda f: (f / "data.npz").write_bytes(b""),
+    "no data": lambda f: (f / "data.npz").unlink(),
+    "no manifest": lambda f: (f / "manifest.json").unlink(),
+    "half a manifest": lambda f: (f / "manifest.json").write_text('{"format": '),
+    "another manifest": lambda f: (f / "manifest.json").write_text("[1, 2]"),
+    "another setting's manifest": swap_setting,
+    "bytes that are no text": lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_is_named_and_kept(store, damage):
+    folder = save(store)
+    damage(folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    for action in (lambda: store.find("demo/one", SETTING), lambda: save(store)):
+        with pytest.raises(ValueError, match="move it away") as error:
+            action()
+        assert str(folder) in str(error.value)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_foreign_file_in_the_place_is_refused_and_kept(store):
+    folder = store.folder("demo/one", SETTING)
+    folder.parent.mkdir(parents=True)
+    folder.write_text("my notes")
+    for action in (lambda: store.find("demo/one", SETTING), lambda: save(store)):
+        with pytest.raises(ValueError, match="move it away"):
+            action()
+    assert folder.read_text() == "my notes"
+
+
+def test_pickles_are_refused_in_both_directions(store, tmp_path):
+    with pytest.raises(ValueError, match="Python objects"):
+        save(store, x=np.array([{}], dtype=object))
+    np.savez(tmp_path / "evil.npz", x=np.array([{}], dtype=object))
+    folder = save(store)
+    evil = (tmp_path / "evil.npz").read_bytes()
+    (folder / "data.npz").write_bytes(evil)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"] = store_module.hashlib.sha256(evil).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.find("demo/one", SETTING)
+
+
+@pytest.mark.parametrize("bad", ["", "/etc", "../up", "a//b", ".hidden", "a b"])
+def test_experiments_stay_under_the_root(store, bad):
+    with pytest.raises(ValueError, match="experiment"):
+        store.folder(bad, SETTING)
+
+
+@pytest.mark.parametrize("bad", [{"x": float("nan")}, {"x": np.float32(1)}, {"x": {1, 2}}])
+def test_a_configuration_is_plain_json(bad):
+    with pytest.raises(ValueError, match="plain JSON"):
+        canonical(bad)
+
+
+@pytest.mark.parametrize("name", ["file", "a b", "../x", ""])
+def test_names_of_arrays_are_plain_words(store, name):
+    with pytest.raises(ValueError, match="needed a plain word"):
+        store.save("demo", SETTING, {name: np.ones(1)}, seed=0, device="cpu", seconds=0.0)
+
+
+def test_abandoned_temporary_folders_are_ignored_then_removed(store):
+    folder = store.folder("demo/one", SETTING)
+    old, young = (folder.with_name(f".tmp-{folder.name}-{age}") for age in ("old", "young"))
+    for leftover in (old, young):
+        leftover.mkdir(parents=True)
+        (leftover / "data.npz").write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert store.find("demo/one", SETTING) is None
+    save(store)
+    assert not old.exists() and young.exists()
+    assert store.find("demo/one", SETTING) is not None
+
+
+SAVER = """
+import sys, numpy as np
+from pathlib import Path
+from activeduel.sim.store import Store
+store, x = Store(Path(sys.argv[1])), np.random.default_rng(0).random(300_000)
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(int(sys.argv[2])):
+    store.save("demo/one", {"i": i}, {"x": x}, seed=0, device="cpu", seconds=0.0)
+print("done", flush=True)
+"""
+
+
+def start_saver(root, settings):
+    child = subprocess.Popen(
+        [sys.executable, "-c", SAVER, str(root), str(settings)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def go(child):
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+def test_two_processes_saving_the_same_settings_both_end_well(store):
+    children = [start_saver(store.root, 6) for _ in range(2)]
+    for child in children:
+        go(child)
+    for child in children:
+        assert child.communicate(timeout=60)[0] == "done\n" and child.returncode == 0
+    assert all(store.find("demo/one", {"i": i}) is not None for i in range(6))
+    assert not list((store.root / "demo/one").glob(".tmp-*"))
+
+
+def test_a_kill_at_any_moment_leaves_nothing_or_the_full_result(store):
+    """Twelve kills, spread over the time that a few saves take."""
+    for attempt in range(12):
+        child = start_saver(store.root / str(attempt), 50)
+        go(child)
+        time.sleep(0.005 + 0.012 * attempt)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        here = Store(store.root / str(attempt))
+        found = [here.find("demo/one", {"i": i}) is not None for i in range(50)]
+        assert found == sorted(found, reverse=True)  # complete up to some point, absent after it
+        save(here)
+
+
+def test_writing_atomically_replaces_whole_files_only(tmp_path, monkeypatch):
+    path = tmp_path / "report.json"
+    write_atomically(path, b"old")
+
+    def no_disk(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store_module.os, "fsync", no_disk)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in Path(tmp_path).iterdir()] == [
+        "report.json"
+    ]

@@ -1,0 +1,488 @@
+"""Maximum likelihood from labelled pairs: rationality known (a convex fit) or estimated as well.
+
+Model: P(Y = 1) = mu(b theta'z), mu(u) = 1/(1+e^-u), with b the rationality of the teacher who answered.
+Both fits say how they ended in ``status`` instead of raising:
+``converged``; ``separable`` (no finite optimum); ``singular`` (the labels do not identify the
+parameters); ``iteration_limit``. Everything but the first two arguments' errors is data.
+Source: Dual Active Learning for RLHF (arXiv 2410.02504) for the model and the information;
+the step: Sun and Tran-Dinh, "Generalized self-concordant functions" (2019), Theorem 2.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg.lapack import dposv
+
+from .checks import Floats, Ints, integer_array, positive_number, real_array, whole_number
+
+_STEPS = 1000  # far above need: about 10 steps are usual, one a unit of margin in the worst case
+_CLOSE = 1e-7  # largest change of a margin after which the next change is about its square
+_FAR = 20.0  # a margin beyond this is a symptom that there may be no finite optimum
+
+
+class Estimate(NamedTuple):
+    """Result of ``fit_preferences``; theta and information are NaN unless there is an estimate."""
+
+    theta: Floats  # (d,) reward weights
+    information: Floats  # (d, d) sum trials b^2 mu' z z' at theta, without ridge
+    status: str  # converged, separable, singular or iteration_limit
+    iterations: int
+
+
+class JointEstimate(NamedTuple):
+    """Result of ``fit_jointly``; arrays are NaN unless there is an estimate."""
+
+    theta: Floats  # (d,)
+    rationality: Floats  # (m, K)
+    covariance: Floats  # (d + mK, d + mK), order (theta, rationality row by row)
+    status: str
+    iterations: int
+
+
+def fit_preferences(
+    z: ArrayLike,
+    wins: ArrayLike,
+    trials: ArrayLike = 1,
+    rationality: ArrayLike = 1.0,
+    *,
+    ridge: float = 0.0,
+) -> Estimate:
+    """Reward weights from labelled pairs, the rationality of whoever answered being known.
+
+    theta minimises -sum [wins log mu(b theta'z) + (trials - wins) log mu(-b theta'z)]
+    + ridge/2 ||theta||^2, by Newton's method to machine precision.
+
+    ``z`` (n, d) feature differences; ``wins`` (n,) answers for the first response, fractional
+    allowed (a tie is 0.5), in [0, trials]; ``trials`` () or (n,) answers given, 0 = row ignored;
+    ``rationality`` () or (n,), negative or 0 allowed; ``ridge`` >= 0.
+    Without ridge: status ``singular`` when the points b z of the labelled rows do not span R^d;
+    ``separable`` exactly when no finite optimum exists, completely or quasi-completely (proven by a
+    hyperplane that misclassifies nothing: the iterate itself or a linear program's; angles below
+    1e-9 count as 0). theta is then NaN; on ``iteration_limit`` it is the last iterate.
+    With ridge the optimum is always finite.
+    Raises ``ValueError`` on values that are not finite, wrong shapes, empty input, wins outside
+    [0, trials] or a negative ridge.
+
+    >>> fit = fit_preferences([[2.0]], wins=[3], trials=4)      # theta = logit(3/4) / 2
+    >>> bool(np.isclose(fit.theta[0], np.log(3) / 2)), fit.status
+    (True, 'converged')
+    >>> fit_preferences([[2.0]], wins=[4], trials=4).status
+    'separable'
+    """
+    z, wins, trials = _labels(z, wins, trials)
+    b = real_array("rationality", rationality, () if np.ndim(rationality) == 0 else (len(z),))
+    ridge = positive_number("ridge", ridge, zero=True)
+    used = (trials > 0) & (b != 0)
+    if not used.all():
+        b = b[used] if b.ndim else b
+        z, wins, trials = z[used], wins[used], trials[used]
+    points = z * (b[:, None] if b.ndim else b)
+    spread = _spread(points, ridge)
+    if spread is None:
+        return _no_estimate(z.shape[1], "singular", 0)
+    x, back = spread
+    penalty = ridge * (back.T @ back)
+    phi, status, iterations = _newton(x, wins, trials - wins, penalty, ridge > 0)
+    if status == "separable":
+        return _no_estimate(z.shape[1], status, iterations)
+    curve = points * np.sqrt(trials * _answer(x @ phi)[2])[:, None]
+    return Estimate(back @ phi, curve.T @ curve, status, iterations)
+
+
+def _labels(z: ArrayLike, wins: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    z = real_array("z", z, (None, None))
+    n = len(z)
+    wins = real_array("wins", wins, (n,))
+    trials = real_array("trials", trials, () if np.ndim(trials) == 0 else (n,))
+    bad = (wins < 0) | (wins > trials)
+    if bad.any():
+        i = int(bad.argmax())
+        found = f"{wins[i]:g} of {np.broadcast_to(trials, n)[i]:g} trials at index {i}"
+        raise ValueError(f"wins: found {found}, needed 0 <= wins <= trials; correct that row.")
+    return z, wins, np.full(n, trials) if trials.ndim == 0 else trials
+
+
+def _no_estimate(dim: int, status: str, iterations: int) -> Estimate:
+    return Estimate(np.full(dim, np.nan), np.full((dim, dim), np.nan), status, iterations)
+
+
+def _answer(u: Floats) -> tuple[Floats, Floats, Floats]:
+    """mu(u), mu(-u) and mu'(u), all to full relative precision in their small tails."""
+    e = np.exp(-np.abs(u))
+    large = 1 / (1 + e)
+    small = e * large
+    up = u > 0
+    return np.where(up, large, small), np.where(up, small, large), small * large
+
+
+def _spread(points: Floats, ridge: float) -> tuple[Floats, Floats] | None:
+    """Coordinates phi in which the points are well spread: (x, back), x = points @ back, theta = back @ phi.
+
+    Columns are scaled; only where that leaves them nearly dependent, a singular value decomposition
+    (with the ridge as further rows) rotates them too. None = the points do not span and ridge is 0.
+    Directions that even the ridge cannot tell from 0 in double precision are left at the smallest theta.
+    """
+    d = points.shape[1]
+    scale = np.maximum(np.abs(points).max(axis=0, initial=0.0), math.sqrt(ridge))
+    if not scale.all() or (ridge == 0 and len(points) < d):
+        return None
+    rows, pull = points / scale, math.sqrt(ridge) / scale
+    values = np.linalg.eigvalsh(rows.T @ rows + np.diag(pull**2))
+    if values[0] > 1e-8 * values[-1]:
+        return rows, np.diag(1 / scale)
+    if ridge == 0:  # what the points span does not depend on their lengths
+        length = np.linalg.norm(rows, axis=1)
+        tall = rows[length > 0] / length[length > 0, None]
+    else:
+        tall = np.vstack([rows, np.diag(pull)])
+    if len(tall) < d:
+        return None
+    _, s, vt = np.linalg.svd(tall, full_matrices=False)
+    live = s > 4 * max(tall.shape) * np.finfo(float).eps * s[0]
+    if ridge == 0 and not live.all():
+        return None
+    turn = vt[live].T / s[live]
+    back, null = turn / scale[:, None], vt[~live].T / scale[:, None]
+    if null.size:
+        back = back - null @ np.linalg.lstsq(null, back, rcond=None)[0]
+    return rows @ turn, back
+
+
+def _newton(
+    x: Floats, wins: Floats, losses: Floats, penalty: Floats, finite: bool
+) -> tuple[Floats, str, int]:
+    """Minimise the convex objective from 0: (phi, status, iterations).
+
+    Where no margin moves by more than 1.5, a full step is certain to descend (self-concordance);
+    beyond, it is taken if the slope along it is still downhill at its end, else the step
+    log(1+m)/m, which descends too. ``finite`` = the optimum is known to exist.
+    """
+    phi, u = np.zeros(x.shape[1]), np.zeros(len(x))
+    trials, side = wins + losses, np.where(losses == 0, 1.0, 0.0) - (wins == 0)
+    one_sided = not finite and bool(side.all())
+    before = math.inf
+    for iteration in range(1, _STEPS + 1):
+        p, q, curve = _answer(u)
+        slope = wins * q - losses * p
+        half = x * np.sqrt(trials * curve)[:, None]
+        step = _solve(half.T @ half + penalty, slope @ x - penalty @ phi)
+        change = x @ step
+        move = float(np.abs(change).max(initial=0.0))
+        size = 1.0
+        if move > 1.5:
+            p, q, _ = _answer(u + change)
+            ahead = (wins * q - losses * p) @ change - (penalty @ (phi + step)) @ step
+            size = 1.0 if ahead >= 0 else math.log1p(move) / move
+        phi = phi + size * step
+        u = x @ phi
+        if move <= _CLOSE or (
+            move <= 1e-3 and move >= before / 2
+        ):  # or: rounding is all that is left
+            return phi, "converged", iteration
+        before = move
+        far = float(np.abs(u).max())
+        if one_sided and float((side * u).min()) > 1e-9 * far:
+            return phi, "separable", iteration
+        if not finite and (far > _FAR or iteration == 15):
+            if separating(x, side):
+                return phi, "separable", iteration
+            finite, one_sided = True, False
+    return phi, "iteration_limit", _STEPS
+
+
+def _solve(matrix: Floats, right: Floats) -> Floats:
+    """matrix^-1 right for a positive definite matrix, lifted a little where rounding has made it singular."""
+    diagonal = matrix.diagonal()
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled, lift = matrix / size / size[:, None], 0.0
+    while True:
+        _, step, info = dposv(scaled + lift * np.eye(len(size)) if lift else scaled, right / size)
+        if info == 0:
+            return np.asarray(step / size)
+        lift = max(10 * lift, 1e-14)
+
+
+def separating(x: Floats, side: Floats) -> bool:
+    """Whether some direction v, x v != 0, has side * (x v) >= 0 on every row, = 0 where side is 0.
+
+    A linear program over v: maximise t = sum side (x v) with every term >= 0 and t <= 1. Its
+    optimum is 1 if such a v exists and 0 if not. ``side`` +1 all wins, -1 no win, 0 both seen.
+    """
+    from scipy.optimize import linprog
+
+    length = np.linalg.norm(x, axis=1)
+    unit = x[length > 0] / length[length > 0, None]
+    side = side[length > 0]
+    strict, tied = unit[side != 0] * side[side != 0, None], unit[side == 0]
+    if not len(strict):
+        return False
+    total = strict.sum(axis=0)
+    found = linprog(
+        -total,
+        A_ub=np.vstack([-strict, total]),
+        b_ub=np.append(np.zeros(len(strict)), 1.0),
+        A_eq=tied if len(tied) else None,
+        b_eq=np.zeros(len(tied)) if len(tied) else None,
+        bounds=(None, None),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    return bool(found.status == 0 and -found.fun > 0.5)
+
+
+class _Joint(NamedTuple):
+    """The labels of a joint fit, sorted by cell; unknowns p = (phi (k,), rationality (C,))."""
+
+    x: Floats  # (n, k) well-spread coordinates of z
+    wins: Floats
+    losses: Floats
+    cell: Ints  # (n,) teacher * K + context type
+    first: Ints  # first row of every cell that has labels
+    known: Ints  # the cells that have labels
+    penalty: Floats  # (k + C, k + C)
+    free: Ints  # unknowns that are estimated: all but the fixed cell
+
+
+def fit_jointly(
+    z: ArrayLike,
+    wins: ArrayLike,
+    teacher: ArrayLike,
+    context: ArrayLike,
+    *,
+    trials: ArrayLike = 1,
+    reference: int = 0,
+    ridge: float = 0.0,
+) -> JointEstimate:
+    """Reward weights and every teacher's rationality per context type, estimated together.
+
+    (theta, b) minimises -sum [wins log mu(u) + (trials - wins) log mu(-u)] + ridge/2 (||theta||^2
+    + sum (b - mean b)^2), u = b[teacher, context] theta'z, where only b[reference, 0] is fixed to 1:
+    it sets scale and sign, and counts in the mean over all mK cells. Not convex: the best of two
+    alternating starts (spectral; all rationalities equal) is refined by Newton to a local optimum.
+
+    ``z`` (n, d); ``wins`` (n,) in [0, trials], fractional allowed; ``teacher``, ``context`` (n,)
+    whole numbers from 0 (m, K = largest + 1); ``trials`` () or (n,).
+    The covariance is the inverse Fisher information, plus the penalty's second derivative where
+    ridge > 0; the fixed cell's row and column are 0.
+    Without ridge: ``singular`` when a cell has no labels or the Fisher information is not of full
+    rank; ``separable`` when no finite optimum exists where the search ended: all labels of a cell
+    agree with the direction of theta (its rationality grows for ever; for the reference's cell:
+    theta), or a hyperplane separates all labels under the rationalities' signs.
+    Arrays are NaN then; on ``iteration_limit`` they are the last iterate's.
+    Raises ``ValueError`` as ``fit_preferences`` does, and on indices that are not whole numbers >= 0.
+
+    >>> fit = fit_jointly([[1.0], [1.0]], wins=[3, 1], trials=[4, 10], teacher=[0, 1], context=[0, 0])
+    >>> fit.rationality.round(9).tolist()     # logit(1/10) / logit(3/4): the second prefers the worse
+    [[1.0], [-2.0]]
+    """
+    z, wins, trials = _labels(z, wins, trials)
+    who = integer_array("teacher", teacher, (len(z),), low=0)
+    what = integer_array("context", context, (len(z),), low=0)
+    shape = (int(who.max()) + 1, int(what.max()) + 1)
+    fixed = whole_number("reference", reference, low=0, high=shape[0]) * shape[1]
+    ridge = positive_number("ridge", ridge, zero=True)
+    cell = who * shape[1] + what
+    order = np.argsort(cell, kind="stable")
+    order = order[trials[order] > 0]
+    spread = _spread(z[order], ridge)
+    known, first = np.unique(cell[order], return_index=True)
+    if spread is None or (ridge == 0 and len(known) < shape[0] * shape[1]):
+        return _no_joint_estimate(z.shape[1], shape, "singular", 0)
+    x, back = spread
+    penalty = _joint_penalty(back, shape[0] * shape[1], ridge)
+    free = np.delete(np.arange(len(penalty)), x.shape[1] + fixed)
+    losses = (trials - wins)[order]
+    labels = _Joint(x, wins[order], losses, cell[order], first, known, penalty, free)
+    p, status, iterations = np.zeros(0), "singular", 0
+    if ridge > 0 or _identified(labels):
+        p, status, iterations = _joint_newton(labels, _joint_start(labels, fixed), ridge > 0)
+    if status in ("singular", "separable"):
+        return _no_joint_estimate(z.shape[1], shape, status, iterations)
+    k, theta = x.shape[1], back @ p[: x.shape[1]]
+    covariance = _joint_covariance(labels, p, back)
+    return JointEstimate(theta, p[k:].reshape(shape), covariance, status, iterations)
+
+
+def _no_joint_estimate(
+    dim: int, shape: tuple[int, int], status: str, iterations: int
+) -> JointEstimate:
+    size = dim + shape[0] * shape[1]
+    nothing = np.full((size, size), np.nan)
+    return JointEstimate(np.full(dim, np.nan), np.full(shape, np.nan), nothing, status, iterations)
+
+
+def _joint_penalty(back: Floats, cells: int, ridge: float) -> Floats:
+    k = back.shape[1]
+    penalty = np.zeros((k + cells, k + cells))
+    penalty[:k, :k] = ridge * (back.T @ back)
+    penalty[k:, k:] = ridge * (np.eye(cells) - 1 / cells)
+    return penalty
+
+
+def _cell_sums(q: _Joint, rows: Floats) -> Floats:
+    """Sum of the rows (n, k) of every cell: (C, k)."""
+    out = np.zeros((len(q.penalty) - q.x.shape[1], rows.shape[1]))
+    if len(rows):
+        out[q.known] = np.add.reduceat(rows, q.first, axis=0)
+    return out
+
+
+def _joint_matrix(q: _Joint, p: Floats, weight: Floats, slope: Floats | float = 0.0) -> Floats:
+    """Second derivatives of the labels' loss in p; Fisher information where ``slope`` is 0."""
+    k = q.x.shape[1]
+    s, b = q.x @ p[:k], p[k:][q.cell]
+    half = q.x * (np.abs(b) * np.sqrt(weight))[:, None]
+    out = np.diag(np.append(np.zeros(k), _cell_sums(q, (weight * s * s)[:, None])))
+    out[:k, :k] = half.T @ half
+    out[k:, :k] = _cell_sums(q, q.x * (weight * b * s - slope)[:, None])
+    out[:k, k:] = out[k:, :k].T
+    return out
+
+
+def _inverse(matrix: Floats) -> tuple[Floats, bool]:
+    """Inverse of a positive semi-definite matrix, and whether it has full rank in double precision."""
+    diagonal = matrix.diagonal()
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(matrix / size / size[:, None])
+    full = bool(len(values) == 0 or values[0] > 1e-12 * values[-1])
+    part = vectors / size[:, None] / np.sqrt(np.maximum(values, 1e-15))
+    return part @ part.T, full
+
+
+def _identified(q: _Joint) -> bool:
+    """Whether the labels identify theta and the free cells at a generic point."""
+    p = 0.5 + np.random.default_rng(0).random(len(q.penalty))
+    matrix = _joint_matrix(q, p, np.ones(len(q.x)))
+    return _inverse(matrix[np.ix_(q.free, q.free)])[1]
+
+
+def _joint_covariance(q: _Joint, p: Floats, back: Floats) -> Floats:
+    k = q.x.shape[1]
+    weight = (q.wins + q.losses) * _answer(p[k:][q.cell] * (q.x @ p[:k]))[2]
+    matrix = _joint_matrix(q, p, weight) + q.penalty
+    free = np.ix_(q.free, q.free)
+    inner = np.zeros_like(matrix)
+    inner[free] = _inverse(matrix[free])[0]
+    turn = np.zeros((len(back) + len(p) - k, len(p)))
+    turn[: len(back), :k], turn[len(back) :, k:] = back, np.eye(len(p) - k)
+    return turn @ inner @ turn.T
+
+
+def _joint_loss(q: _Joint, p: Floats) -> float:
+    k = q.x.shape[1]
+    u = p[k:][q.cell] * (q.x @ p[:k])
+    loss = q.wins @ np.logaddexp(0, -u) + q.losses @ np.logaddexp(0, u)
+    return float(loss + p @ q.penalty @ p / 2)
+
+
+def _joint_start(q: _Joint, fixed: int) -> Floats:
+    """The better of two alternating fits, scaled so that the fixed cell is 1.
+
+    Spectral: answers are about linear in small margins, so the cells' sums of (wins - losses) z,
+    whitened, are b_c theta' plus noise, and the first singular vector is theta's direction.
+    """
+    k, trials = q.x.shape[1], q.wins + q.losses
+    gram = (q.x * trials[:, None]).T @ q.x + q.penalty[:k, :k]
+    root = np.linalg.cholesky(gram + 1e-12 * np.trace(gram) * np.eye(k))
+    sums = np.linalg.solve(root, _cell_sums(q, q.x * (q.wins - q.losses)[:, None]).T)
+    counts = np.maximum(_cell_sums(q, trials[:, None])[:, 0], 1e-12)
+    direction = np.linalg.svd(sums / np.sqrt(counts))[0][:, 0]
+    ones = np.ones(len(counts))
+    spectral = _alternate(q, np.linalg.solve(root.T, direction), 0 * ones, fixed)
+    return min(_alternate(q, np.zeros(k), ones, fixed), spectral, key=lambda p: _joint_loss(q, p))
+
+
+def _alternate(q: _Joint, phi: Floats, b: Floats, fixed: int) -> Floats:
+    """Rounds of one damped Newton step in phi and one in b, held near their mean by a weak prior."""
+    k, trials = q.x.shape[1], q.wins + q.losses
+    for _ in range(20):
+        if b.any():
+            up, _, curve = _answer(b[q.cell] * (q.x @ phi))
+            half = q.x * (np.abs(b[q.cell]) * np.sqrt(trials * curve))[:, None]
+            slope = (q.wins - trials * up) * b[q.cell]
+            pull = q.penalty[:k, :k]
+            step = _solve(half.T @ half + pull, slope @ q.x - pull @ phi)
+            move = float(np.abs(b[q.cell] * (q.x @ step)).max(initial=1e-9))
+            phi = phi + step * math.log1p(move) / move
+        s = q.x @ phi
+        size = float(np.sqrt(np.mean(s * s))) if len(s) else 0.0
+        if size > 0:
+            phi, b, s = phi / size, b * size, s / size
+        up, _, curve = _answer(b[q.cell] * s)
+        rise = _cell_sums(q, np.stack([(q.wins - trials * up) * s, trials * curve * s * s], 1))
+        b = b + np.clip((rise[:, 0] - 0.1 * (b - b.mean())) / (rise[:, 1] + 0.1), -1, 1)
+    least = 0.05 * float(np.abs(b).max()) or 1.0
+    unit = b[fixed] if abs(b[fixed]) > least else math.copysign(least, b[fixed])
+    p = np.append(phi * unit, b / unit)
+    p[k + fixed] = 1.0
+    return p
+
+
+def _joint_newton(q: _Joint, p: Floats, finite: bool) -> tuple[Floats, str, int]:
+    """Descend to a local optimum: Newton where the loss is convex, Fisher scoring where not."""
+    k, trials, free = q.x.shape[1], q.wins + q.losses, np.ix_(q.free, q.free)
+    proven, loss = finite, _joint_loss(q, p)
+    for iteration in range(1, 201):
+        s, b = q.x @ p[:k], p[k:][q.cell]
+        up, down, curve = _answer(b * s)
+        slope = q.wins * down - q.losses * up
+        sums = _cell_sums(q, (slope * s)[:, None])[:, 0]
+        rise = (np.append((slope * b) @ q.x, sums) - q.penalty @ p)[q.free]
+        matrix = (_joint_matrix(q, p, trials * curve, slope) + q.penalty)[free]
+        convex = _positive_definite(matrix)
+        if not convex:
+            matrix = (_joint_matrix(q, p, trials * curve) + q.penalty)[free]
+        step = np.zeros_like(p)
+        step[q.free] = _solve(matrix, rise)
+        change = float(np.abs(b * (q.x @ step[:k]) + step[k:][q.cell] * s).max(initial=0.0))
+        p, loss = _descend(q, p, step, loss, float(rise @ step[q.free]), min(1.0, 5 / (change + 1)))
+        if change <= _CLOSE:
+            if not finite and not _inverse(matrix)[1]:
+                return p, "singular", iteration
+            return p, "converged" if convex else "iteration_limit", iteration
+        if not finite and float(np.abs(b * s).max()) > _FAR:
+            if _runaway(q, p) or (not proven and _joint_separating(q, p)):
+                return p, "separable", iteration
+            proven = True
+    return p, "iteration_limit", iteration
+
+
+def _positive_definite(matrix: Floats) -> bool:
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _descend(
+    q: _Joint, p: Floats, step: Floats, loss: float, decrement: float, size: float
+) -> tuple[Floats, float]:
+    """Halve the step until the loss falls (up to its rounding): the new point and its loss."""
+    for _ in range(40):
+        ahead = _joint_loss(q, p + size * step)
+        if ahead <= loss - 1e-4 * size * decrement + 1e-12 * abs(loss):
+            break
+        size /= 2
+    return p + size * step, ahead
+
+
+def _runaway(q: _Joint, p: Floats) -> bool:
+    """Whether in some cell with far margins every answer agrees with theta's direction.
+
+    Then the likelihood rises with that cell's rationality along every direction nearby, so no
+    optimum is near; in the reference's cell it is theta that grows while the others fall.
+    """
+    k = q.x.shape[1]
+    u = p[k:][q.cell] * (q.x @ p[:k])
+    side = np.where(q.losses == 0, 1.0, 0.0) - (q.wins == 0)
+    agrees = np.where(side == 0, u == 0, side * u >= 0)
+    far = np.maximum.reduceat(np.abs(u), q.first) > _FAR
+    return bool((np.logical_and.reduceat(agrees, q.first) & far).any())
+
+
+def _joint_separating(q: _Joint, p: Floats) -> bool:
+    side = np.where(q.losses == 0, 1.0, 0.0) - (q.wins == 0)
+    return separating(q.x * np.sign(p[q.x.shape[1] :])[q.cell, None], side)
