@@ -149,10 +149,11 @@ def _agreement_with_others(recorded: Recorded, cells: Cells) -> Floats:
 def _consistency(recorded: Recorded, cells: Cells) -> tuple[float, float]:
     """P(same answer) of two decided judgements of one pair: by one annotator, and by two."""
     cell = np.searchsorted(cells.key, recorded.pair * cells.teachers + recorded.annotator)
-    votes = np.stack(
-        [np.bincount(cell, weights=recorded.preference == side) for side in (1.0, 0.0)]
-    )
-    pair_votes = np.stack([np.bincount(cells.pair, weights=v) for v in votes])
+    votes = np.zeros((2, len(cells.key)))
+    np.add.at(votes, (0, cell), recorded.preference == 1)
+    np.add.at(votes, (1, cell), recorded.preference == 0)
+    pair_votes = np.zeros((2, len(cells.z)))
+    np.add.at(pair_votes.T, cells.pair, votes.T)
     same, asked = _same_answers(votes)
     every_same, every_asked = _same_answers(pair_votes)
     return _share(same, asked), _share(every_same - same, every_asked - asked)

@@ -34,7 +34,7 @@ DEFAULT_SELECTORS = (
     "uncertainty",
     "random_best_teacher",
 )
-RIDGE = 4.0  # prior sd 1/2 of each reward weight, and of a rationality about the pooled mean
+RIDGE = 16.0  # prior sd 1/4 of each reward weight, and of a rationality about the pooled mean
 MARGIN_SD = 2.0  # prior sd of a typical pair's margin theta'z: sets the length of z
 LABELS_PER_DIMENSION = 10  # at most budget / 10 feature dimensions
 WARM_UP_SHARE = 1 / 6  # of the budget, bought at random before anyone chooses
@@ -165,13 +165,16 @@ def _replay_split(recorded: Recorded, plan: Plan, split: Split, replicate: int) 
         cells, np.zeros_like(cells.size), _blank(cells), plan.warm_up, "random", plan, replicate, 0
     )
     warm = refit(cells, start, _blank(cells))
-    agreement, bought, unfinished = {}, {}, 0
+    agreement: dict[str, Floats] = {}
+    bought: dict[str, Floats] = {}
+    unfinished = 0
     best_feature = np.empty(0)
     for name in [*plan.selectors, TWIN]:
         path = _run(cells, start, warm, name, plan, replicate)
         agreement[name] = np.array([held.agreement(held.z @ fit.theta) for _, fit in path])
         final = path[-1][0]
-        bought[name] = np.bincount(cells.teacher, final.astype(float), cells.teachers)
+        bought[name] = np.zeros(cells.teachers)
+        np.add.at(bought[name], cells.teacher, final)
         unfinished += path[-1][1].unfinished
         if name == "random":
             stages = [stage for stage, _ in path]

@@ -67,7 +67,8 @@ def code_version() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    commit = git("rev-parse", "HEAD") if tracked else None
     status = git("status", "--porcelain") if commit else None
     return {
         "version": __version__,

@@ -107,9 +107,8 @@ def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:
     linear maps; log det M shifts by 2 log |det|. Raises ``ValueError`` where rank < d.
     """
     n, d = points.shape
-    top = np.abs(points).max(axis=0)
-    scale = np.where(top > 0, np.exp2(np.frexp(top)[1]), 1.0)
-    scaled = points / scale
+    exponent = np.frexp(np.abs(points).max(axis=0))[1]
+    scaled = np.ldexp(points, -exponent)  # exact: every column between 1/2 and 1, or zero
     factor, pivot, *_ = lapack.dgeqp3(scaled.T)
     order = pivot.astype(np.int64) - 1
     basis = order[: min(n, d)]
@@ -123,7 +122,7 @@ def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:
     out = np.empty((n, d))
     out[order] = coordinates.T
     out[basis] = np.eye(d)
-    log_volume = 2 * float(np.log(steps).sum() + np.log(scale).sum())
+    log_volume = 2 * float(np.log(steps).sum() + np.log(2.0) * exponent.sum())
     return Whitened(out, log_volume, basis)
 
 
@@ -229,7 +228,9 @@ def _enlarge(
 ) -> tuple[Ints, Floats]:
     """The working set plus up to 2 d points of large variance, with a little weight for each."""
     d = points.shape[1]
-    candidates = np.flatnonzero(v > d * (1 + 0.2 * min(gap, 1.0)))
+    wanted = v > d * (1 + 0.2 * min(gap, 1.0))
+    wanted[working] = False  # first of all: they must not hide their neighbours
+    candidates = np.flatnonzero(wanted)
     candidates = candidates[np.argsort(-v[candidates], kind="stable")[: 16 * d]]
     y = points[candidates] @ root / np.sqrt(v[candidates])[:, None]
     parallel = np.abs(y @ y.T) >= 0.95  # neighbours on a grid: the best of each bundle is enough
@@ -239,7 +240,7 @@ def _enlarge(
         pick = int(np.argmax(left))
         new.append(int(candidates[pick]))
         left &= ~parallel[pick]
-    fresh = np.setdiff1d(np.array(new, dtype=np.int64), working)
+    fresh = np.array(new, dtype=np.int64)
     share = min(0.1, 0.5 * gap) / max(len(fresh), 1)
     w = np.concatenate([np.maximum(w, 1e-2 * share), np.full(len(fresh), share)])
     return np.concatenate([working, fresh]), w / w.sum()

@@ -3,7 +3,7 @@
 Model: P(Y = 1) = mu(b theta'z), mu(u) = 1/(1+e^-u), with b the rationality of the teacher who answered.
 Both fits say how they ended in ``status`` instead of raising:
 ``converged``; ``separable`` (no finite optimum); ``singular`` (the labels do not identify the
-parameters); ``iteration_limit``. Everything but the first two arguments' errors is data.
+parameters); ``iteration_limit``.
 Source: Dual Active Learning for RLHF (arXiv 2410.02504) for the model and the information;
 the step: Sun and Tran-Dinh, "Generalized self-concordant functions" (2019), Theorem 2.
 """
@@ -71,37 +71,38 @@ def fit_preferences(
     >>> fit_preferences([[2.0]], wins=[4], trials=4).status
     'separable'
     """
-    z, wins, trials = _labels(z, wins, trials)
-    b = real_array("rationality", rationality, () if np.ndim(rationality) == 0 else (len(z),))
+    points, won, asked = _labels(z, wins, trials)
+    n, d = points.shape
+    b = real_array("rationality", rationality, () if np.ndim(rationality) == 0 else (n,))
     ridge = positive_number("ridge", ridge, zero=True)
-    used = (trials > 0) & (b != 0)
+    points = points * (b[:, None] if b.ndim else b)
+    used = (asked > 0) & (b != 0)
     if not used.all():
-        b = b[used] if b.ndim else b
-        z, wins, trials = z[used], wins[used], trials[used]
-    points = z * (b[:, None] if b.ndim else b)
+        points, won, asked = points[used], won[used], asked[used]
     spread = _spread(points, ridge)
     if spread is None:
-        return _no_estimate(z.shape[1], "singular", 0)
+        return _no_estimate(d, "singular", 0)
     x, back = spread
     penalty = ridge * (back.T @ back)
-    phi, status, iterations = _newton(x, wins, trials - wins, penalty, ridge > 0)
+    phi, status, iterations = _newton(x, won, asked - won, penalty, ridge > 0)
     if status == "separable":
-        return _no_estimate(z.shape[1], status, iterations)
-    curve = points * np.sqrt(trials * _answer(x @ phi)[2])[:, None]
+        return _no_estimate(d, status, iterations)
+    curve = points * np.sqrt(asked * _answer(x @ phi)[2])[:, None]
     return Estimate(back @ phi, curve.T @ curve, status, iterations)
 
 
 def _labels(z: ArrayLike, wins: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    z = real_array("z", z, (None, None))
-    n = len(z)
-    wins = real_array("wins", wins, (n,))
-    trials = real_array("trials", trials, () if np.ndim(trials) == 0 else (n,))
-    bad = (wins < 0) | (wins > trials)
+    points = real_array("z", z, (None, None))
+    n = len(points)
+    won = real_array("wins", wins, (n,))
+    asked = real_array("trials", trials, () if np.ndim(trials) == 0 else (n,))
+    asked = np.full(n, asked) if asked.ndim == 0 else asked
+    bad = (won < 0) | (won > asked)
     if bad.any():
         i = int(bad.argmax())
-        found = f"{wins[i]:g} of {np.broadcast_to(trials, n)[i]:g} trials at index {i}"
+        found = f"{won[i]:g} of {asked[i]:g} trials at index {i}"
         raise ValueError(f"wins: found {found}, needed 0 <= wins <= trials; correct that row.")
-    return z, wins, np.full(n, trials) if trials.ndim == 0 else trials
+    return points, won, asked
 
 
 def _no_estimate(dim: int, status: str, iterations: int) -> Estimate:
@@ -229,7 +230,7 @@ def separating(x: Floats, side: Floats) -> bool:
         method="highs",
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
-    return bool(found.status == 0 and -found.fun > 0.5)
+    return bool(found.status == 0 and float(total @ found.x) > 0.5)
 
 
 class _Joint(NamedTuple):
@@ -269,7 +270,8 @@ def fit_jointly(
     Without ridge: ``singular`` when a cell has no labels or the Fisher information is not of full
     rank; ``separable`` when no finite optimum exists where the search ended: all labels of a cell
     agree with the direction of theta (its rationality grows for ever; for the reference's cell:
-    theta), or a hyperplane separates all labels under the rationalities' signs.
+    theta), or a hyperplane separates all labels under the rationalities' signs. ``iteration_limit``
+    is typical of a reference whose own estimate would be 0: choose another.
     Arrays are NaN then; on ``iteration_limit`` they are the last iterate's.
     Raises ``ValueError`` as ``fit_preferences`` does, and on indices that are not whole numbers >= 0.
 
@@ -277,40 +279,36 @@ def fit_jointly(
     >>> fit.rationality.round(9).tolist()     # logit(1/10) / logit(3/4): the second prefers the worse
     [[1.0], [-2.0]]
     """
-    z, wins, trials = _labels(z, wins, trials)
-    who = integer_array("teacher", teacher, (len(z),), low=0)
-    what = integer_array("context", context, (len(z),), low=0)
-    shape = (int(who.max()) + 1, int(what.max()) + 1)
-    fixed = whole_number("reference", reference, low=0, high=shape[0]) * shape[1]
+    points, won, asked = _labels(z, wins, trials)
+    n, d = points.shape
+    who = integer_array("teacher", teacher, (n,), low=0)
+    what = integer_array("context", context, (n,), low=0)
+    m, kinds = int(who.max()) + 1, int(what.max()) + 1
+    fixed = whole_number("reference", reference, low=0, high=m) * kinds
     ridge = positive_number("ridge", ridge, zero=True)
-    cell = who * shape[1] + what
-    order = np.argsort(cell, kind="stable")
-    order = order[trials[order] > 0]
-    spread = _spread(z[order], ridge)
-    known, first = np.unique(cell[order], return_index=True)
-    if spread is None or (ridge == 0 and len(known) < shape[0] * shape[1]):
-        return _no_joint_estimate(z.shape[1], shape, "singular", 0)
-    x, back = spread
-    penalty = _joint_penalty(back, shape[0] * shape[1], ridge)
-    free = np.delete(np.arange(len(penalty)), x.shape[1] + fixed)
-    losses = (trials - wins)[order]
-    labels = _Joint(x, wins[order], losses, cell[order], first, known, penalty, free)
+    order = np.argsort(who * kinds + what, kind="stable")
+    order = order[asked[order] > 0]
+    won, lost, cell = won[order], (asked - won)[order], (who * kinds + what)[order]
+    known, first = np.unique(cell, return_index=True)
+    spread = _spread(points[order], ridge)
     p, status, iterations = np.zeros(0), "singular", 0
-    if ridge > 0 or _identified(labels):
-        p, status, iterations = _joint_newton(labels, _joint_start(labels, fixed), ridge > 0)
+    if spread is not None and (ridge > 0 or len(known) == m * kinds):
+        x, back = spread
+        k, penalty = x.shape[1], _joint_penalty(back, m * kinds, ridge)
+        free = np.delete(np.arange(len(penalty)), k + fixed)
+        labels = _Joint(x, won, lost, cell, first, known, penalty, free)
+        if ridge > 0 or _identified(labels):
+            p, status, iterations = _joint_fit(
+                labels, _joint_start(labels, fixed), fixed, ridge > 0
+            )
     if status in ("singular", "separable"):
-        return _no_joint_estimate(z.shape[1], shape, status, iterations)
-    k, theta = x.shape[1], back @ p[: x.shape[1]]
+        size = d + m * kinds
+        nothing = np.full((size, size), np.nan)
+        return JointEstimate(
+            nothing[0, :d], np.full((m, kinds), np.nan), nothing, status, iterations
+        )
     covariance = _joint_covariance(labels, p, back)
-    return JointEstimate(theta, p[k:].reshape(shape), covariance, status, iterations)
-
-
-def _no_joint_estimate(
-    dim: int, shape: tuple[int, int], status: str, iterations: int
-) -> JointEstimate:
-    size = dim + shape[0] * shape[1]
-    nothing = np.full((size, size), np.nan)
-    return JointEstimate(np.full(dim, np.nan), np.full(shape, np.nan), nothing, status, iterations)
+    return JointEstimate(back @ p[:k], p[k:].reshape(m, kinds), covariance, status, iterations)
 
 
 def _joint_penalty(back: Floats, cells: int, ridge: float) -> Floats:
@@ -420,6 +418,21 @@ def _alternate(q: _Joint, phi: Floats, b: Floats, fixed: int) -> Floats:
     return p
 
 
+def _joint_fit(q: _Joint, start: Floats, fixed: int, finite: bool) -> tuple[Floats, str, int]:
+    """Newton from the start; if it gets lost, from the start with the reference's sign reversed.
+
+    A reference of nearly no rationality leaves theta's sign open, and no path leads from one to the
+    other at finite rationalities.
+    """
+    result = _joint_newton(q, start, finite)
+    if result[1] != "iteration_limit":
+        return result
+    turned = -start
+    turned[q.x.shape[1] + fixed] = 1.0
+    again = _joint_newton(q, turned, finite)
+    return min(result, again, key=lambda end: _joint_loss(q, end[0]))
+
+
 def _joint_newton(q: _Joint, p: Floats, finite: bool) -> tuple[Floats, str, int]:
     """Descend to a local optimum: Newton where the loss is convex, Fisher scoring where not."""
     k, trials, free = q.x.shape[1], q.wins + q.losses, np.ix_(q.free, q.free)
@@ -437,12 +450,14 @@ def _joint_newton(q: _Joint, p: Floats, finite: bool) -> tuple[Floats, str, int]
         step = np.zeros_like(p)
         step[q.free] = _solve(matrix, rise)
         change = float(np.abs(b * (q.x @ step[:k]) + step[k:][q.cell] * s).max(initial=0.0))
-        p, loss = _descend(q, p, step, loss, float(rise @ step[q.free]), min(1.0, 5 / (change + 1)))
+        far = float(np.abs(b * s).max(initial=0.0))
+        size = min(1.0, (5 + far / 2) / (change + 1))
+        p, loss = _descend(q, p, step, loss, float(rise @ step[q.free]), size)
         if change <= _CLOSE:
             if not finite and not _inverse(matrix)[1]:
                 return p, "singular", iteration
             return p, "converged" if convex else "iteration_limit", iteration
-        if not finite and float(np.abs(b * s).max()) > _FAR:
+        if not finite and far > _FAR:
             if _runaway(q, p) or (not proven and _joint_separating(q, p)):
                 return p, "separable", iteration
             proven = True
@@ -474,13 +489,16 @@ def _runaway(q: _Joint, p: Floats) -> bool:
 
     Then the likelihood rises with that cell's rationality along every direction nearby, so no
     optimum is near; in the reference's cell it is theta that grows while the others fall.
+    Where margins pass 1e6, those a million times smaller count as 0.
     """
     k = q.x.shape[1]
     u = p[k:][q.cell] * (q.x @ p[:k])
     side = np.where(q.losses == 0, 1.0, 0.0) - (q.wins == 0)
-    agrees = np.where(side == 0, u == 0, side * u >= 0)
-    far = np.maximum.reduceat(np.abs(u), q.first) > _FAR
-    return bool((np.logical_and.reduceat(agrees, q.first) & far).any())
+    far = np.maximum.reduceat(np.abs(u), q.first)
+    rows = np.repeat(far, np.diff(q.first, append=len(u)))
+    slack = np.where(rows > 1e6, 1e-6 * rows, 0.0)
+    agrees = np.where(side == 0, -np.abs(u), side * u) >= -slack
+    return bool((np.logical_and.reduceat(agrees, q.first) & (far > _FAR)).any())
 
 
 def _joint_separating(q: _Joint, p: Floats) -> bool:

@@ -93,9 +93,9 @@ def d_efficiency(information: ArrayLike, log_det_optimum: float, labels: float) 
     matrix = real_array("information", matrix, matrix.shape[:1] * 2 or (None, None))
     labels = positive_number("labels", labels)
     optimum = float(real_array("log_det_optimum", log_det_optimum, ()))
-    if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
-        raise ValueError("information: found an asymmetric matrix, needed sum of w z z'.")
     scale = np.sqrt(np.maximum(np.diagonal(matrix), 0))
+    if (np.abs(matrix - matrix.T) > 1e-9 * np.outer(scale, scale)).any():
+        raise ValueError("information: found an asymmetric matrix, needed sum of w z z'.")
     if scale.min() == 0 or np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] < 1e-14:
         raise ValueError(
             "information: found a singular matrix, so the efficiency is 0; "
@@ -108,6 +108,6 @@ def d_efficiency(information: ArrayLike, log_det_optimum: float, labels: float) 
         raise ValueError(
             f"log_det_optimum: found {optimum:g}, but the information given reaches "
             f"{log_det:g} per label (efficiency {efficiency:.6g} > 1); pass log det of the optimal "
-            "design for the same candidates and theta, and the number of labels summed over."
+            "design for the same candidates and theta (default tol or finer), and the labels summed over."
         )
     return min(efficiency, 1.0)

@@ -48,7 +48,9 @@ def _answers(cells, n):
         e = exp_negative(-abs(u[i]))
         share = 1.0 / (1.0 + e)
         p = share if u[i] >= 0.0 else e * share
-        residual[i] = wins[i] - trials[i] * p
+        q = e * share if u[i] >= 0.0 else share
+        # never wins - trials p: where p rounds to 1 the residual must not become 0
+        residual[i] = wins[i] * q - (trials[i] - wins[i]) * p
         weight[i] = trials[i] * e * share * share
 
 

@@ -83,7 +83,55 @@ def run_validate(args: argparse.Namespace) -> int:
     return validate(CLAIMS, options)
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (register_validate,)
+def register_replay(commands: Commands) -> None:
+    """``activeduel replay``."""
+    parser = commands.add_parser(
+        "replay",
+        allow_abbrev=False,
+        help="would active selection have saved labels on judgements already bought?",
+        description="Replay recorded judgements: every selector buys recorded answers until the budget is "
+        "spent, and its reward is held against judgements of groups it never saw. Writes replay.html and "
+        "replay.json. Exit status: 0 done, 2 bad usage or a broken file.",
+    )
+    add = parser.add_argument
+    add("--judgements", type=Path, metavar="FILE", required=True,
+        help="CSV or JSONL (.gz): pair_id, annotator, preference (1, 0.5, 0); with item features item_a, item_b")  # fmt: skip
+    add("--features", type=Path, metavar="FILE", required=True,
+        help="CSV (.gz), first column pair_id or item, else numbers; or NPY beside FILE.ids")  # fmt: skip
+    add("--group", metavar="COL",
+        help="column whose groups are held out whole, or 'item'; default: by pair")  # fmt: skip
+    add("--budget", type=whole(2), metavar="N",
+        help="labels to buy; default: a third of the training judgements, at most 600")  # fmt: skip
+    add("--batch", type=whole(1), metavar="B", help="labels between refits; default: budget / 30")
+    add("--selectors", nargs="+", metavar="NAME", help="default: random, dual and their rivals")
+    add("--splits", type=whole(2), default=20, metavar="N", help="default: 20")
+    add("--seed", type=whole(0, 2**64), default=0, metavar="N", help="default: 0")
+    add("--out", type=Path, metavar="DIR", help="default: results/replay/<judgements>-<id>")
+    parser.set_defaults(run=run_replay)
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    """Replay the two files and report."""
+    from .sim.replay import DEFAULT_SELECTORS
+    from .validate import replay_report
+
+    replay_report.run_replay(
+        replay_report.Options(
+            judgements=args.judgements,
+            features=args.features,
+            group=args.group,
+            budget=args.budget,
+            batch=args.batch,
+            selectors=tuple(args.selectors or DEFAULT_SELECTORS),
+            splits=args.splits,
+            seed=args.seed,
+            out=args.out,
+        )
+    )
+    return OK
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (register_validate, register_replay)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ def save(store, setting=SETTING, x=None):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "algorithm_version", lambda: "fixed")
     return Store(tmp_path)
 
 
@@ -168,53 +168,55 @@ def test_abandoned_temporary_folders_are_ignored_then_removed(store):
     assert store.find("demo/one", SETTING) is not None
 
 
-SAVER = """
-import sys, numpy as np
+SAVERS = """
+import os, signal, sys, time
+import numpy as np
 from pathlib import Path
-from activeduel.sim.store import Store
-store, x = Store(Path(sys.argv[1])), np.random.default_rng(0).random(300_000)
-print("ready", flush=True)
-sys.stdin.readline()
-for i in range(int(sys.argv[2])):
-    store.save("demo/one", {"i": i}, {"x": x}, seed=0, device="cpu", seconds=0.0)
-print("done", flush=True)
+from activeduel.sim import store as module
+
+module.algorithm_version = lambda: "fixed"
+root, x = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
+
+def start(folder, settings):
+    child = os.fork()
+    if child == 0:
+        store = module.Store(folder)
+        for i in range(settings):
+            store.save("demo/one", {"i": i}, {"x": x}, seed=0, device="cpu", seconds=0.0)
+        os._exit(0)
+    return child
 """
 
 
-def start_saver(root, settings):
-    child = subprocess.Popen(
-        [sys.executable, "-c", SAVER, str(root), str(settings)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert child.stdout.readline() == "ready\n"
-    return child
-
-
-def go(child):
-    child.stdin.write("\n")
-    child.stdin.flush()
+def run_savers(root, action):
+    """Processes that save the same large array under several settings, forked from one."""
+    subprocess.run([sys.executable, "-c", SAVERS + action, str(root)], check=True, timeout=120)
 
 
 def test_two_processes_saving_the_same_settings_both_end_well(store):
-    children = [start_saver(store.root, 6) for _ in range(2)]
-    for child in children:
-        go(child)
-    for child in children:
-        assert child.communicate(timeout=60)[0] == "done\n" and child.returncode == 0
-    assert all(store.find("demo/one", {"i": i}) is not None for i in range(6))
+    run_savers(
+        store.root,
+        "children = [start(root, 8) for _ in range(2)]\n"
+        "ends = [os.waitpid(child, 0)[1] for child in children]\n"
+        "assert ends == [0, 0], ends",
+    )
+    assert all(store.find("demo/one", {"i": i}) is not None for i in range(8))
     assert not list((store.root / "demo/one").glob(".tmp-*"))
 
 
 def test_a_kill_at_any_moment_leaves_nothing_or_the_full_result(store):
-    """Twelve kills, spread over the time that a few saves take."""
-    for attempt in range(12):
-        child = start_saver(store.root / str(attempt), 50)
-        go(child)
-        time.sleep(0.005 + 0.012 * attempt)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+    """Thirty kills, spread over the time that a few saves take."""
+    run_savers(
+        store.root,
+        "for attempt in range(30):\n"
+        "    child = start(root / str(attempt), 1000)\n"
+        "    time.sleep(0.003 + 0.005 * attempt)\n"
+        "    os.kill(child, signal.SIGKILL)\n"
+        "    assert os.waitpid(child, 0)[1] == signal.SIGKILL",
+    )
+    for attempt in range(30):
         here = Store(store.root / str(attempt))
-        found = [here.find("demo/one", {"i": i}) is not None for i in range(50)]
+        found = [here.find("demo/one", {"i": i}) is not None for i in range(100)]
         assert found == sorted(found, reverse=True)  # complete up to some point, absent after it
         save(here)
 

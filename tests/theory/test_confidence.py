@@ -12,8 +12,8 @@ from activeduel.theory.confidence import (
     finite_sample_radius,
 )
 
-APPO = dict(ridge=0.5, kappa=0.1, norm_bound=2.0, feature_bound=1.5, delta=0.05)
-FINITE = dict(ridge=1e-3, norm_bound=2.0, feature_bound=1.5, delta=0.05)
+APPO = {"ridge": 0.5, "kappa": 0.1, "norm_bound": 2.0, "feature_bound": 1.5, "delta": 0.05}
+FINITE = {"ridge": 1e-3, "norm_bound": 2.0, "feature_bound": 1.5, "delta": 0.05}
 
 
 @pytest.mark.parametrize("delta", [1e-8, 0.01, 0.05, 0.5, 0.99])

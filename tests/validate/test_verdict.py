@@ -161,7 +161,7 @@ class TestPValues:
         assert p_value(a_test("EQUAL", 0.0), Mean(x), "smoke") == pytest.approx(max(both), rel=1e-6)
 
     def test_agrees_with_the_verdict_on_either_side(self):
-        test, mean = a_test("BETTER", margin=5.0), Mean([1.0, 2.0, 0.5, 1.5, -0.2])
+        test, mean = a_test("BETTER", margin=0.01), Mean([1.0, 2.0, 0.5, 1.5, -0.2])
         p = p_value(test, mean, "smoke")
         assert verdict(test, mean, p * 1.001, "smoke") == SUPPORTED
         assert verdict(test, mean, p * 0.999, "smoke") == UNDERPOWERED
@@ -309,7 +309,7 @@ class TestPower:
     ],
 )
 def test_a_test_that_does_not_fit_together_is_refused(changes, message):
-    parts = dict(id="t", statement="", kind="EQUAL", unit="", target=1.0, margin=0.1,
-                 margin_reason="", power=0.9, expected={}, sabotage=None)  # fmt: skip
+    parts = {"id": "t", "statement": "", "kind": "EQUAL", "unit": "", "target": 1.0, "margin": 0.1}
+    parts |= {"margin_reason": "", "power": 0.9, "expected": {}, "sabotage": None}
     with pytest.raises(ValueError, match=message):
         Test(**{**parts, **changes})

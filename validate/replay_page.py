@@ -1,0 +1,251 @@
+"""replay.html: one self-contained page; the answer in words, the curves, the annotators, the method."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from .page import PLOT_STYLE, STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by colour-blind eyes; line styles tell the rest
+COLOURS = {
+    "random": ("#000000", "--"),
+    "dual": ("#D55E00", "-"),
+    "conversation_only": ("#0072B2", "-"),
+    "teacher_only": ("#009E73", "-"),
+    "apo": ("#CC79A7", "-"),
+    "uncertainty": ("#E69F00", "-"),
+    "random_best_teacher": ("#56B4E9", "-"),
+    "practical_apo": ("#0072B2", "-."),
+    "conversation_only_best_teacher": ("#0072B2", ":"),
+    "apo_best_teacher": ("#CC79A7", ":"),
+    "practical_apo_best_teacher": ("#009E73", ":"),
+    "uncertainty_best_teacher": ("#E69F00", ":"),
+}
+BANDED = ("random", "dual")
+Summary = dict[str, Any]
+
+
+def interval_text(
+    value: dict[str, float | None] | None, form: str = "{:.1f}", by: float = 100
+) -> str:
+    """Estimate and interval, scaled.
+
+    >>> interval_text({"estimate": 0.5, "low": 0.25, "high": 0.75})
+    '50.0 [25.0, 75.0]'
+    """
+    if value is None:
+        return "-"
+    estimate, low, high = (
+        "?" if value[k] is None else form.format(by * float(value[k] or 0))
+        for k in ("estimate", "low", "high")
+    )
+    return f"{estimate} [{low}, {high}]"
+
+
+def _image(figure: Figure, caption: str) -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    source = base64.b64encode(stream.getvalue()).decode()
+    return (
+        f'<figure><img src="data:image/svg+xml;base64,{source}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _style(name: str) -> dict[str, Any]:
+    colour, line = COLOURS.get(name, ("#666666", "-"))
+    return {"color": colour, "linestyle": line, "linewidth": 2.4 if name == "dual" else 1.5}
+
+
+def _draw_band(axes: Axes, labels: list[int], band: dict[str, list[float]], name: str) -> None:
+    axes.plot(labels, band["estimate"], label=name, **_style(name))
+    if name in BANDED:
+        axes.fill_between(
+            labels, band["low"], band["high"], color=_style(name)["color"], alpha=0.15, linewidth=0
+        )
+
+
+def _draw_agreement(axes: Axes, summary: Summary) -> None:
+    labels, judged = summary["labels"], summary["one_reward"]
+    for name, band in summary["curves"].items():
+        _draw_band(axes, labels, band, name)
+    feature = summary["best_feature"]["estimate"]
+    axes.plot(labels, feature, color="#999999", linestyle=":", label="best single feature")
+    for key, text in (
+        ("shared", "all training labels"),
+        ("majority", "most that one answer a pair can"),
+    ):
+        level = judged[key]["estimate"]
+        axes.axhline(level, color="#999999", linewidth=0.8)
+        axes.annotate(
+            text, (labels[-1], level), ha="right", va="bottom", fontsize=8, color="#555555"
+        )
+    axes.set(xlabel="labels bought", ylabel="held-out agreement")
+    axes.legend(fontsize=8, frameon=False, ncols=2)
+
+
+def _draw_differences(axes: Axes, summary: Summary) -> None:
+    axes.axhline(0, color="#000000", linewidth=1.2, linestyle="--")
+    for name, band in summary["differences"].items():
+        points = {key: [100 * x for x in values] for key, values in band.items()}
+        _draw_band(axes, summary["labels"], points, name)
+    axes.set(xlabel="labels bought", ylabel="agreement minus random's, in points")
+    if summary["differences"]:
+        axes.legend(fontsize=8, frameon=False, ncols=2)
+
+
+def _draw_savings(axes: Axes, summary: Summary) -> None:
+    rows = [row for row in summary["selectors"] if "saving" in row][::-1]
+    for y, row in enumerate(rows):
+        low, middle, high = (100 * row["saving"][k] for k in ("low", "estimate", "high"))
+        colour = _style(row["selector"])["color"]
+        axes.plot([low, high], [y, y], color=colour, linewidth=2)
+        axes.plot(middle, y, "o", color=colour)
+    axes.axvline(0, color="#000000", linewidth=1.2, linestyle="--")
+    axes.set_yticks(range(len(rows)), [row["selector"] for row in rows])
+    axes.set(
+        xlabel="labels saved against random, in % (95 % interval)", ylim=(-0.6, len(rows) - 0.4)
+    )
+
+
+def _draw_annotators(axes: Axes, summary: Summary) -> None:
+    rows = [row for row in summary["annotators"] if row["rationality"] is not None]
+    if not rows:
+        return
+    for row in rows:
+        axes.plot(
+            [row["low"], row["high"]], [row["bought"]] * 2, color="#56B4E9", linewidth=1, alpha=0.7
+        )
+    axes.plot(
+        [r["rationality"] for r in rows], [r["bought"] for r in rows], "o", color="#0072B2", ms=4
+    )
+    axes.axvline(0, color="#999999", linewidth=0.8)
+    axes.set(
+        xlabel=f"rationality, {summary['reference']} = 1 (95 % interval)",
+        ylabel=f"labels bought by {rows[0]['bought_by']}, mean over splits",
+    )
+
+
+def plots(summary: Summary) -> list[str]:
+    """The four figures as inline images with captions."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    drawings = (
+        (_draw_agreement, "Held-out agreement against labels bought; bands: 95 % over splits"),
+        (
+            _draw_differences,
+            "The same, split by split against random; band: dual, 95 % over splits",
+        ),
+        (_draw_savings, "Labels saved on the way to what random reaches at the end"),
+        (_draw_annotators, "Who was asked: rationality by all judgements, and labels bought"),
+    )
+    out = []
+    for draw, caption in drawings:
+        with matplotlib.rc_context(PLOT_STYLE):
+            figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+            draw(figure.add_subplot(), summary)
+            out.append(_image(figure, caption))
+    return out
+
+
+def _table(head: list[str], rows: list[list[str]], texts: int = 1) -> str:
+    """A table whose first ``texts`` columns are text, the others numbers."""
+    kind = ["" if i < texts else ' class="num n"' for i in range(len(head))]
+    top = "".join(f"<th{k}>{escape(h)}</th>" for k, h in zip(kind, head, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{k}>{escape(c)}</td>" for k, c in zip(kind, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def selector_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the selectors' table."""
+    head = [
+        "selector",
+        "agreement at the end, %",
+        "minus random, points",
+        "labels needed",
+        "gets there, %",
+        "saves, %",
+    ]
+    rows = [
+        [
+            row["selector"],
+            interval_text(row["end"]),
+            interval_text(row.get("difference"), "{:+.1f}"),
+            interval_text(row["labels_needed"], "{:.0f}", 1),
+            f"{100 * row['reached_share']:.0f}",
+            interval_text(row.get("saving"), "{:.0f}"),
+        ]
+        for row in summary["selectors"]
+    ]
+    feature = {k: summary["best_feature"][k][-1] for k in ("estimate", "low", "high")}
+    rows.append(["best single feature", interval_text(feature), "-", "-", "-", "-"])
+    return head, rows
+
+
+def annotator_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the annotators' table, the most rational first, unknown rationality last."""
+    by = summary["annotators"][0]["bought_by"]
+    head = [
+        "annotator",
+        "rationality",
+        "agrees with the others, %",
+        "judgements",
+        f"bought by {by}",
+    ]
+    ordered = sorted(
+        summary["annotators"],
+        key=lambda r: (r["rationality"] is None, -(r["rationality"] or 0.0), r["annotator"]),
+    )
+    rows = []
+    for row in ordered:
+        b = {"estimate": row["rationality"], "low": row["low"], "high": row["high"]}
+        text = "-" if row["rationality"] is None else interval_text(b, "{:.2f}", 1)
+        if row["annotator"] == summary["reference"]:
+            text = "1 (reference)"
+        agreement = "-" if row["agreement"] is None else f"{100 * row['agreement']:.0f}"
+        rows.append([row["annotator"], text, agreement, str(row["labels"]), f"{row['bought']:.1f}"])
+    return head, rows
+
+
+def page(summary: Summary) -> str:
+    """The whole page; it refers to nothing outside itself."""
+    judged = summary["one_reward"]
+    rows = [row for row in summary["selectors"] if "in_words" in row]
+    answer = summary["answer"]
+    bad = "" if any(r["in_words"] == answer and r["finding"] == "saves" for r in rows) else " bad"
+    wrong = "" if judged["verdict"].startswith(("no sign", "tastes differ")) else " bad"
+    others = "".join(f"<li>{escape(r['in_words'])}</li>" for r in rows if r["in_words"] != answer)
+    method = "".join(f"<li>{escape(m)}</li>" for m in summary["method"])
+    table, people = _table(*selector_cells(summary)), _table(*annotator_cells(summary))
+    manifest = json.dumps(summary["configuration"], indent=1)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>activeduel: replay</title><style>{STYLE}</style></head><body>"
+        "<h1>Would active selection have saved labels?</h1>"
+        f'<p class="soft">{escape(summary["origin"])}</p>'
+        f'<p class="answer{bad}">{escape(answer)}</p><ul class="soft">{others}</ul>'
+        f'<div class="plots">{"".join(plots(summary))}</div>{table}'
+        f'<section><h2>Is one shared reward right?</h2><p class="answer{wrong}">'
+        f"<b>{escape(judged['verdict'].capitalize())}.</b> {escape(judged['in_words'])}</p></section>"
+        f"<section><h2>Whose answers were worth asking?</h2>{people}"
+        f'<p class="soft">{escape(summary["annotators_note"])}</p></section>'
+        f"<section><h2>How it was done</h2><ul>{method}</ul><pre>{escape(manifest)}</pre></section>"
+        "</body></html>\n"
+    )

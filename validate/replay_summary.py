@@ -1,0 +1,329 @@
+"""What a replay says: curves with intervals, labels saved, and whether one shared reward is right.
+
+Splits of one set of judgements overlap, so their spread alone is too optimistic. All intervals over
+splits are Nadeau and Bengio's corrected resampled t intervals ("Inference for the generalization
+error", 2003): mean -+ t_{J-1} sd sqrt(1/J + held-out judgements / training judgements), level 95 %.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..sim.one_reward import MOST_ANNOTATORS, Annotators
+from ..sim.recorded import Recorded
+from ..sim.recorded_pool import LARGEST_OFFER
+from ..sim.replay import (
+    LABELS_PER_DIMENSION,
+    MARGIN_SD,
+    RATIONALITY_GROWTH,
+    RIDGE,
+    TWIN,
+    Replay,
+)
+from ..theory.checks import Floats, Ints
+
+BARELY = 0.55  # a reward whose agreement stays below this explains almost nothing
+LEVEL = 0.95
+Interval = dict[str, float | None]
+
+
+def resampled_interval(values: Floats, held_per_training: float) -> Interval:
+    """Mean of one value a split (J,) with the corrected resampled t interval of level 95 %.
+
+    >>> i = resampled_interval(np.array([0.4, 0.6]), 0.5)      # 0.5 -+ 12.7062 x 0.1414 x 1
+    >>> round(i["estimate"], 9), round(i["low"], 3), round(i["high"], 3)
+    (0.5, -1.297, 2.297)
+    """
+    from scipy.special import stdtrit
+
+    count, mean = len(values), float(np.mean(values))
+    spread = float(np.std(values, ddof=1)) * math.sqrt(1 / count + held_per_training)
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread
+    return {"estimate": mean, "low": mean - half, "high": mean + half}
+
+
+def smoothed(curve: Floats) -> Floats:
+    """The closest curve (c,) that never falls: what is learned is not unlearned, up to noise."""
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(curve).x)
+
+
+def labels_needed(curve: Floats, target: float, labels: Ints) -> tuple[float, bool]:
+    """Labels at which the smoothed curve first reaches ``target``, and whether it does; else the budget.
+
+    >>> labels_needed(np.array([0.5, 0.7, 0.6, 0.8]), 0.64, np.array([10, 20, 30, 40]))
+    (20.0, True)
+    >>> labels_needed(np.array([0.5, 0.6]), 0.7, np.array([10, 20]))
+    (20.0, False)
+    """
+    reached = np.flatnonzero(smoothed(curve) >= target - 1e-12)
+    return (float(labels[reached[0]]), True) if len(reached) else (float(labels[-1]), False)
+
+
+def _needed(replay: Replay, name: str, target_by: str) -> tuple[Floats, Floats]:
+    """(J,) labels ``name`` needs for what ``target_by`` reaches at the end, and (J,) whether it gets there."""
+    labels = replay.plan.labels
+    pairs = [
+        labels_needed(curve, float(smoothed(target)[-1]), labels)
+        for curve, target in zip(replay.agreement[name], replay.agreement[target_by], strict=True)
+    ]
+    needed, reached = zip(*pairs, strict=True)
+    return np.array(needed), np.array(reached, dtype=float)
+
+
+def savings(replay: Replay, ratio: float) -> dict[str, dict[str, Any]]:
+    """Labels each selector needs for random's end level, against what random itself needs.
+
+    A noisy curve touches its own end level early, so random's own first touch is no yardstick: two
+    independent random runs are made, each gives the target once and is measured against the
+    other's once. A selector that is random in disguise then saves 0 on average.
+    """
+    own = [_needed(replay, TWIN, "random"), _needed(replay, "random", TWIN)]
+    random_needs = (own[0][0] + own[1][0]) / 2
+    out: dict[str, dict[str, Any]] = {}
+    for name in replay.plan.selectors:
+        both = own
+        if name != "random":
+            both = [_needed(replay, name, target) for target in ("random", TWIN)]
+        needs = (both[0][0] + both[1][0]) / 2
+        out[name] = {
+            "labels_needed": resampled_interval(needs, ratio),
+            "reached_share": float(np.mean([both[0][1], both[1][1]])),
+        }
+        if name != "random":
+            saved = (random_needs - needs) / random_needs.mean()
+            out[name]["saving"] = resampled_interval(saved, ratio)
+    return out
+
+
+def _percent(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:.0f} %"
+
+
+def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, str]:
+    """The finding on one selector: saves, worse or no better; and in one sentence."""
+    estimate, low, high = (float(saving[k] or 0.0) for k in ("estimate", "low", "high"))
+    span = f"95 % interval {_percent(low)} to {_percent(high)}"
+    if float(random_end["low"] or 0.0) <= 0.5:
+        return "no better", (
+            f"{name}: no better than random. Even with the whole budget random's reward is not shown "
+            "to beat a coin, so there is nothing to save."
+        )
+    if low > 0:
+        return "saves", f"{name} saves {_percent(estimate)} of the labels ({span})."
+    if high < 0:
+        needs = f"it needs {_percent(-estimate)} more labels ({span})"
+        return "worse", f"{name} is worse than random: {needs}."
+    return "no better", f"{name}: no better than random (saves {_percent(estimate)}, {span})."
+
+
+def _curves(replay: Replay) -> dict[str, Floats]:
+    curves = {name: replay.agreement[name] for name in replay.plan.selectors}
+    curves["random"] = (replay.agreement["random"] + replay.agreement[TWIN]) / 2
+    return curves
+
+
+def _band(curves: Floats, ratio: float) -> dict[str, list[float | None]]:
+    points = [resampled_interval(column, ratio) for column in curves.T]
+    return {key: [p[key] for p in points] for key in ("estimate", "low", "high")}
+
+
+def one_reward(replay: Replay, annotators: Annotators, ratio: float) -> dict[str, Any]:
+    """Does one shared reward, up to everybody's rationality, explain the judgements?"""
+    values = np.array(replay.one_reward)
+    fields = replay.one_reward[0]._fields
+    of = {name: values[:, i] for i, name in enumerate(fields)}
+    shared = resampled_interval(of["shared"], ratio)
+    gain = resampled_interval(of["own_there"] - of["shared_there"], ratio)
+    likelihood = resampled_interval(of["own_likelihood"] - of["shared_likelihood"], ratio)
+    weak = float(shared["low"] or 0) <= 0.5 or float(shared["high"] or 0) < BARELY
+    tastes = float(gain["low"] or 0) > 0
+    verdict = {
+        (True, True): "one shared reward is wrong",
+        (True, False): "nothing explains the judgements",
+        (False, True): "tastes differ, the shared reward still helps",
+        (False, False): "no sign against one shared reward",
+    }[weak, tastes]
+    out = {
+        "verdict": verdict,
+        "shared": shared,
+        "own": resampled_interval(of["own_there"], ratio),
+        "own_minus_shared": gain,
+        "own_minus_shared_nats": likelihood,
+        "shared_minus_coin_nats": resampled_interval(of["shared_likelihood"] + math.log(2), ratio),
+        "majority": resampled_interval(of["majority"], ratio),
+        "same_annotator_again": _number(annotators.same_again),
+        "another_annotator": _number(annotators.same_other),
+    }
+    return {**out, "in_words": _one_reward_words(out, weak, tastes)}
+
+
+def _one_reward_words(out: dict[str, Any], weak: bool, tastes: bool) -> str:
+    shared, own, gain = out["shared"], out["own"], out["own_minus_shared"]
+    said = [
+        f"With all training labels the shared reward agrees with {_percent(shared['estimate'])} of the "
+        f"held-out judgements ({_percent(shared['low'])} to {_percent(shared['high'])}; a coin: 50 %)"
+        + (", so it explains almost nothing." if weak else "."),
+        f"Everybody's own reward, learned from their own labels only, agrees with "
+        f"{_percent(own['estimate'])}: {100 * gain['estimate']:+.1f} points ({100 * gain['low']:+.1f} to "
+        f"{100 * gain['high']:+.1f}), "
+        + ("so tastes differ by more than rationality." if tastes else "so it gains nothing."),
+    ]
+    again, other = out["same_annotator_again"], out["another_annotator"]
+    if again is not None and other is not None:
+        said.append(
+            f"Asked about a pair again, an annotator repeats the answer {_percent(again)} of the time; "
+            f"another annotator gives the same answer {_percent(other)} of the time."
+        )
+    if weak and tastes:
+        said.append("Buying labels for one shared reward is the wrong plan here: model the tastes.")
+    return " ".join(said)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _annotator_rows(
+    recorded: Recorded, replay: Replay, annotators: Annotators
+) -> list[dict[str, Any]]:
+    counted = "dual" if "dual" in replay.bought else replay.plan.selectors[-1]
+    bought = replay.bought[counted].mean(axis=0)
+    rows = []
+    for j, name in enumerate(recorded.annotators):
+        b, half = annotators.rationality[j], 1.959964 * annotators.standard_error[j]
+        rows.append(
+            {
+                "annotator": name,
+                "labels": int(annotators.labels[j]),
+                "agreement": _number(annotators.agreement[j]),
+                "rationality": _number(b),
+                "low": _number(b - half),
+                "high": _number(b + half),
+                "bought": float(bought[j]),
+                "bought_by": counted,
+            }
+        )
+    return rows
+
+
+def summarise(recorded: Recorded, replay: Replay, annotators: Annotators) -> dict[str, Any]:
+    """Everything the report shows, as JSON-ready values (None where there is no number)."""
+    plan, (training, held) = replay.plan, replay.sizes.mean(axis=0)
+    ratio = float(held / training)
+    curves, saved = _curves(replay), savings(replay, ratio)
+    random_end = resampled_interval(curves["random"][:, -1], ratio)
+    rows = []
+    for name in plan.selectors:
+        end = resampled_interval(curves[name][:, -1], ratio)
+        row: dict[str, Any] = {"selector": name, "end": end, **saved[name]}
+        if name != "random":
+            row["difference"] = resampled_interval((curves[name] - curves["random"])[:, -1], ratio)
+            row["finding"], row["in_words"] = in_words(name, row["saving"], random_end)
+        rows.append(row)
+    return {
+        "command": "replay",
+        "labels": plan.labels.tolist(),
+        "curves": {name: _band(curve, ratio) for name, curve in curves.items()},
+        "differences": {
+            name: _band(curve - curves["random"], ratio)
+            for name, curve in curves.items()
+            if name != "random"
+        },
+        "best_feature": _band(replay.best_feature, ratio),
+        "selectors": rows,
+        "answer": _answer(rows),
+        "one_reward": one_reward(replay, annotators, ratio),
+        "annotators_note": _annotators_note(recorded, annotators),
+        "annotators": _annotator_rows(recorded, replay, annotators),
+        "reference": recorded.annotators[annotators.reference],
+        "rationality_status": annotators.status,
+        "method": _method(recorded, replay, training, held),
+    }
+
+
+def _answer(rows: list[dict[str, Any]]) -> str:
+    """The finding on dual, else on the first selector beside random."""
+    words = {row["selector"]: row["in_words"] for row in rows if "in_words" in row}
+    return words.get("dual") or next(iter(words.values()), "Only random was replayed.")
+
+
+def _annotators_note(recorded: Recorded, annotators: Annotators) -> str:
+    note = (
+        "Rationality: how sharply an annotator follows the shared reward (0 = a coin, below 0 = against "
+        "it), estimated with the reward from all judgements; "
+        f"{recorded.annotators[annotators.reference]}, the one with most judgements (of several the one "
+        "closest to the others), is fixed to 1. Agreement: with the sign of the others' summed votes on the "
+        "same pair, ties left out."
+    )
+    if len(recorded.annotators) > MOST_ANNOTATORS:
+        note += (
+            f" The {MOST_ANNOTATORS} annotators with most judgements are estimated one by one, the others "
+            "together as one."
+        )
+    if annotators.status != "converged":
+        note += f" The fit ended as {annotators.status!r}: read the rationalities with caution."
+    return note
+
+
+def _method(recorded: Recorded, replay: Replay, training: float, held: float) -> list[str]:
+    plan, splits = replay.plan, replay.splits
+    columns, kept = len(recorded.features.names), float(np.mean(replay.kept_share))
+    ties = int((recorded.preference == 0.5).sum())
+    exist = f"{splits.distinct:,}" if splits.distinct < 10**6 else f"{splits.distinct:.1e}"
+    said = [
+        (
+            f"{len(recorded.pair):,} judgements by {len(recorded.annotators):,} annotators on "
+            f"{len(recorded.pair_ids):,} pairs; {ties:,} ties, which count half a win each in every fit and are "
+            "left out of agreement."
+        ),
+        (
+            f"{len(splits.splits)} splits, each holding out {splits.held_units:,} of {splits.units:,} "
+            f"({splits.unit}); {exist} different ones exist. On average {training:,.0f} judgements to buy from, "
+            f"{held:,.0f} decided ones held out."
+        ),
+        (
+            f"Features: {columns} columns, each divided by its root mean square on the training pairs (no "
+            "centring: z and -z are one question), turned to principal components; at most budget / "
+            f"{LABELS_PER_DIMENSION} are kept: {min(replay.dimensions)} to {max(replay.dimensions)}, "
+            f"{_percent(kept)} of the variance."
+        ),
+        (
+            f"{plan.warm_up} labels are bought uniformly at random first, the same for every selector; then "
+            f"batches of {plan.batch} up to {plan.budget}. The reward is refitted after each batch; the annotators' "
+            f"rationalities whenever the labels have grown by {_percent(RATIONALITY_GROWTH - 1)} (root mean "
+            "square 1 over the labels bought)."
+        ),
+        (
+            f"Ridge {RIDGE:g}: a prior standard deviation of {1 / math.sqrt(RIDGE):g} for each rationality about the "
+            f"pooled mean, and of {MARGIN_SD:g} log-odds for a typical pair's margin."
+        ),
+        (
+            "Intervals over splits: 95 %, Nadeau and Bengio's corrected resampled t (splits overlap); one "
+            "selector at a time, not adjusted for looking at several."
+        ),
+        (
+            "Labels needed: where the monotone fit of a split's curve reaches random's end level; the full "
+            "budget where it does not. Two independent random runs, each the other's yardstick, so that a "
+            "rule no better than random saves 0 on average; random's curve is their mean."
+        ),
+        (
+            "Best single feature: the one column, with its sign, that agrees most with the labels random had "
+            "bought."
+        ),
+    ]
+    mixed = [s.mixed for s in splits.splits]
+    if max(mixed):
+        said.append(
+            f"Pairs with one item on each side of a split are dropped: {np.mean(mixed):,.0f} on average."
+        )
+    if len(recorded.pair_ids) * len(recorded.annotators) > LARGEST_OFFER:
+        said.append(
+            f"Where pairs x annotators exceed {LARGEST_OFFER:,}, each batch is chosen from a random part of "
+            "the pairs of about that size."
+        )
+    if replay.unfinished:
+        said.append(f"{replay.unfinished} fits did not converge; there the one before was kept.")
+    return said
