@@ -4,32 +4,24 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_expit
 
 from ..theory.checks import Floats, Ints
 from ..theory.estimate import fit_jointly, fit_preferences
 from .kernels.random import CounterRng
 from .recorded import Recorded
-from .recorded_pool import Cells, HeldOut, make_cells
+from .recorded_pool import Cells, make_cells
+from .refit import MARGIN_SD, MEAN_SQUARE, RIDGE, blank, frequent, refit
 from .splits import reduce_features, reduced
 
-MOST_ANNOTATORS = 200  # those with most labels are looked at one by one
-TABLE = 102  # purpose of the draws behind the annotators' table
+TABLE_RIDGE = 1.0  # in the annotators' table: prior sd 1 of a rationality about the pooled mean
+TABLE, FOLDS = 102, 103  # purposes of draws
 
 
-class OneReward(NamedTuple):
-    """One split, all its training labels used: held-out agreement and log-likelihood.
+class Tastes(NamedTuple):
+    """How well each annotator's judgements (m,) are foreseen; NaN where that cannot be said."""
 
-    The last four are measured on the decided held-out judgements of those annotators who have
-    training labels (of the 200 with most labels, where there are more).
-    """
-
-    shared: float  # agreement of the shared reward with all decided held-out judgements
-    majority: float  # of each pair's own majority: the most that one answer a pair can reach
-    shared_there: float
-    own_there: float  # each annotator's own reward, learned from their own labels only
-    shared_likelihood: float  # nats a judgement; one reward, each annotator's own rationality
-    own_likelihood: float
+    own: Floats  # by their own reward, learned from their own judgements of other pairs
+    shared: Floats  # by the shared reward, learned from everybody's judgements of other pairs
 
 
 class Annotators(NamedTuple):
@@ -45,90 +37,74 @@ class Annotators(NamedTuple):
     same_other: float  # how often another annotator gives the same answer to the same pair
 
 
-def _frequent(recorded: Recorded) -> Ints:
-    labels = np.bincount(recorded.annotator, minlength=len(recorded.annotators))
-    return np.sort(np.argsort(-labels, kind="stable")[:MOST_ANNOTATORS])
+def compare_tastes(recorded: Recorded, seed: int) -> Tastes:
+    """Everybody's own reward against the shared one, on judgements of pairs left out (5 folds).
 
-
-def compare_rewards(
-    recorded: Recorded,
-    cells: Cells,
-    held: HeldOut,
-    theta: Floats,
-    rationality: Floats,
-    *,
-    ridge: float,
-) -> OneReward:
-    """The shared reward (theta, rationality), fitted on all cells, against everybody's own reward.
-
-    Were one reward right, up to how sharply each annotator follows it, own rewards (fewer labels
-    each, same ridge) could only predict worse. Where they predict better, tastes differ.
+    Were one reward right, up to how sharply (or how contrarily) each annotator follows it, own
+    rewards, with fewer labels and the same ridge, could only foresee worse.
     """
-    where = np.full(len(recorded.pair_ids), -1)
-    where[held.pairs] = np.arange(len(held.pairs))
-    decided = (where[recorded.pair] >= 0) & (recorded.preference != 0.5)
-    shared = held.z @ theta
-    sums = np.zeros(4)
-    judged = 0
-    by_teacher = np.argsort(cells.teacher, kind="stable")
-    edges = np.searchsorted(cells.teacher[by_teacher], np.arange(cells.teachers + 1))
-    everything = cells.wins(cells.size)
-    for j in _frequent(recorded):
-        own_cells = by_teacher[edges[j] : edges[j + 1]]
-        rows = np.flatnonzero(decided & (recorded.annotator == j))
-        if not len(own_cells) or not len(rows):
-            continue
-        own = fit_preferences(
-            cells.z[cells.pair[own_cells]],
-            everything[own_cells],
-            cells.size[own_cells],
-            ridge=ridge,
-        )
-        at, sign = where[recorded.pair[rows]], 2 * recorded.preference[rows] - 1
-        margins = rationality[j] * shared[at], (held.z @ own.theta)[at]
-        # the sign of the shared reward, not of an annotator below chance: it is what one would use
-        agree = [np.mean(1 + sign * np.sign(m)) / 2 for m in (shared[at], margins[1])]
-        fit = [np.mean(log_expit(sign * m)) for m in margins]
-        sums += len(rows) * np.array([*agree, *fit])
-        judged += len(rows)
-    top = np.maximum(held.first, held.second).sum() / (held.first + held.second).sum()
-    return OneReward(held.agreement(shared), float(top), *(sums / max(judged, 1)).tolist())
+    rng = CounterRng(seed, 0, 0, FOLDS)
+    cells = _all_cells(recorded, MEAN_SQUARE, rng)
+    fold = np.argsort(rng.random(len(cells.z)), kind="stable") % 5
+    people = frequent(np.bincount(recorded.annotator, minlength=cells.teachers))
+    right, judged = np.zeros((2, cells.teachers)), np.zeros(cells.teachers)
+    for left_out in range(5):
+        bought = np.where(fold[cells.pair] == left_out, 0, cells.size)
+        shared = refit(cells, bought, blank(cells))
+        out = (fold[recorded.pair] == left_out) & (recorded.preference != 0.5)
+        for j in people:
+            mine = np.flatnonzero((cells.teacher == j) & (bought > 0))
+            rows = np.flatnonzero(out & (recorded.annotator == j))
+            if not len(mine) or not len(rows):
+                continue
+            wins, trials = cells.wins(bought)[mine], bought[mine]
+            own = fit_preferences(cells.z[cells.pair[mine]], wins, trials, ridge=RIDGE)
+            z, vote = cells.z[recorded.pair[rows]], 2 * recorded.preference[rows] - 1
+            follows = np.sign(shared.rationality[j])
+            for k, theta in enumerate((own.theta, follows * shared.theta)):
+                right[k, j] += np.sum(1 + vote * np.sign(z @ theta)) / 2
+            judged[j] += len(rows)
+    return Tastes(*np.where(judged > 0, right / np.maximum(judged, 1), math.nan))
 
 
-def describe_annotators(recorded: Recorded, *, ridge: float, mean_square: float) -> Annotators:
+def _all_cells(recorded: Recorded, mean_square: float, rng: CounterRng) -> Cells:
+    """Everything recorded, with at most a dimension for every ten judgements."""
+    pairs = np.arange(len(recorded.pair_ids))
+    most = max(1, len(recorded.pair) // 10)
+    z = reduced(recorded, reduce_features(recorded, pairs, most, mean_square, rng), pairs)
+    return make_cells(recorded, pairs, z, rng)
+
+
+def describe_annotators(recorded: Recorded) -> Annotators:
     """Rationality with its standard error, agreement with the others, and consistency when asked again.
 
     All recorded labels are used (nothing here is judged on held-out ones). The reference, fixed to
     1, is the annotator with most labels, of several the one who agrees most with the others.
     Beyond 200 annotators the others are estimated together, as one.
     """
-    pairs = np.arange(len(recorded.pair_ids))
-    rng = CounterRng(0, 0, 0, TABLE)
-    most = max(1, len(recorded.pair) // 10)
-    z = reduced(recorded, reduce_features(recorded, pairs, most, mean_square, rng), pairs)
-    cells = make_cells(recorded, pairs, z, rng)
+    cells = _all_cells(recorded, TABLE_RIDGE * MARGIN_SD**2, CounterRng(0, 0, 0, TABLE))
     labels = np.bincount(recorded.annotator, minlength=cells.teachers)
     agreement = _agreement_with_others(recorded, cells)
-    frequent = _frequent(recorded)
-    local = np.full(cells.teachers, len(frequent))
-    local[frequent] = np.arange(len(frequent))
-    rank = labels[frequent] + np.nan_to_num(agreement[frequent], nan=0.0) / 2
+    most = frequent(labels)
+    local = np.full(cells.teachers, len(most))
+    local[most] = np.arange(len(most))
+    rank = labels[most] + np.nan_to_num(agreement[most], nan=0.0) / 2
     chosen = int(np.argmax(rank))
     fit = fit_jointly(
-        z[cells.pair],
+        cells.z[cells.pair],
         cells.wins(cells.size),
         local[cells.teacher],
         np.zeros(len(cells.key), dtype=np.int64),
         trials=cells.size,
         reference=chosen,
-        ridge=ridge,
+        ridge=TABLE_RIDGE,
     )
     rationality, error = np.full((2, cells.teachers), math.nan)
-    rationality[frequent] = np.asarray(fit.rationality)[: len(frequent), 0]
-    variance = np.diag(fit.covariance)[z.shape[1] :][: len(frequent)]
-    error[frequent] = np.sqrt(np.maximum(variance, 0.0))
+    rationality[most] = fit.rationality[: len(most), 0]
+    variance = np.diag(fit.covariance)[cells.z.shape[1] :][: len(most)]
+    error[most] = np.sqrt(np.maximum(variance, 0.0))
     again, other = _consistency(recorded, cells)
-    reference = int(frequent[chosen])
+    reference = int(most[chosen])
     return Annotators(labels, agreement, rationality, error, reference, fit.status, again, other)
 
 
@@ -149,11 +125,10 @@ def _agreement_with_others(recorded: Recorded, cells: Cells) -> Floats:
 def _consistency(recorded: Recorded, cells: Cells) -> tuple[float, float]:
     """P(same answer) of two decided judgements of one pair: by one annotator, and by two."""
     cell = np.searchsorted(cells.key, recorded.pair * cells.teachers + recorded.annotator)
-    votes = np.zeros((2, len(cells.key)))
-    np.add.at(votes, (0, cell), recorded.preference == 1)
-    np.add.at(votes, (1, cell), recorded.preference == 0)
-    pair_votes = np.zeros((2, len(cells.z)))
-    np.add.at(pair_votes.T, cells.pair, votes.T)
+    votes, pair_votes = np.zeros((2, len(cells.key))), np.zeros((2, len(cells.z)))
+    for side, preference in enumerate((1.0, 0.0)):
+        np.add.at(votes[side], cell, recorded.preference == preference)
+        np.add.at(pair_votes[side], cells.pair, votes[side])
     same, asked = _same_answers(votes)
     every_same, every_asked = _same_answers(pair_votes)
     return _share(same, asked), _share(every_same - same, every_asked - asked)

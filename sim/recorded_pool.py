@@ -49,6 +49,10 @@ class HeldOut(NamedTuple):
         right = self.first * (1 + side) / 2 + self.second * (1 - side) / 2
         return float(right.sum() / (self.first + self.second).sum())
 
+    def majority(self) -> float:
+        """Agreement of each pair's own majority: the most that one answer a pair can reach."""
+        return float(np.maximum(self.first, self.second).sum() / (self.first + self.second).sum())
+
 
 def make_cells(recorded: Recorded, pairs: Ints, z: Floats, rng: CounterRng) -> Cells:
     """The answers recorded on ``pairs``, shuffled within each (pair, annotator) cell."""

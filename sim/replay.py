@@ -6,7 +6,6 @@ that all share, every selector buys until the budget is spent; after each batch 
 refitted and its agreement with the held-out judgements noted. One context type.
 """
 
-import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..theory.checks import Floats, Ints, one_of, whole_number
-from ..theory.estimate import fit_jointly, fit_preferences
 from ..theory.pool import Belief
-from ..theory.preference import fisher_weight
 from ..theory.selectors import SELECTORS
 from .kernels.random import CounterRng
-from .one_reward import OneReward, compare_rewards
 from .recorded import Recorded
 from .recorded_pool import Cells, HeldOut, hold_out, make_cells, offer, pool_of, sell
+from .refit import MEAN_SQUARE, RIDGE, Fit, blank, matrices, refit
 from .splits import Split, Splits, divide, reduce_features, reduced
 
 DEFAULT_SELECTORS = (
@@ -34,11 +31,8 @@ DEFAULT_SELECTORS = (
     "uncertainty",
     "random_best_teacher",
 )
-RIDGE = 16.0  # prior sd 1/4 of each reward weight, and of a rationality about the pooled mean
-MARGIN_SD = 2.0  # prior sd of a typical pair's margin theta'z: sets the length of z
 LABELS_PER_DIMENSION = 10  # at most budget / 10 feature dimensions
 WARM_UP_SHARE = 1 / 6  # of the budget, bought at random before anyone chooses
-RATIONALITY_GROWTH = 1.25  # rationalities are estimated again once the labels have grown by this
 TWIN = "random, second run"  # independent of the first; the yardstick for savings
 
 
@@ -68,20 +62,13 @@ class Replay(NamedTuple):
     agreement: dict[str, Floats]  # selector (and TWIN) -> (J, c) held-out agreement
     best_feature: Floats  # (J, c) of the best single feature by random's labels
     bought: dict[str, Floats]  # selector -> (J, m) labels bought from each annotator
-    one_reward: list[OneReward]  # one a split: one shared reward against everybody's own
+    ceiling: (
+        Floats  # (J, 2) held-out agreement of all training labels, and of each pair's own majority
+    )
     dimensions: list[int]  # feature dimensions used in each split
     kept_share: list[float]  # of the scaled variance
     sizes: Floats  # (J, 2) judgements to buy, and decided held-out judgements
     unfinished: int  # fits that did not converge; the estimate before was kept
-
-
-class Fit(NamedTuple):
-    """The state of knowledge after some labels."""
-
-    theta: Floats
-    rationality: Floats  # (m,)
-    estimated_at: int  # labels when the rationalities were estimated
-    unfinished: int
 
 
 def plan_replay(
@@ -135,7 +122,7 @@ def replay(
         {name: np.array([o.agreement[name] for o in outcomes]) for name in names},
         np.array([o.best_feature for o in outcomes]),
         {name: np.array([o.bought[name] for o in outcomes]) for name in names},
-        [o.one_reward for o in outcomes],
+        np.array([o.ceiling for o in outcomes]),
         [o.dimensions for o in outcomes],
         [o.kept_share for o in outcomes],
         np.array([o.sizes for o in outcomes]),
@@ -147,7 +134,7 @@ class _Outcome(NamedTuple):
     agreement: dict[str, Floats]
     best_feature: Floats
     bought: dict[str, Floats]
-    one_reward: OneReward
+    ceiling: tuple[float, float]
     dimensions: int
     kept_share: float
     sizes: tuple[float, float]
@@ -157,14 +144,14 @@ class _Outcome(NamedTuple):
 def _replay_split(recorded: Recorded, plan: Plan, split: Split, replicate: int) -> _Outcome:
     most = max(1, plan.budget // LABELS_PER_DIMENSION)
     rng = _rng(plan, replicate, "features")
-    reduction = reduce_features(recorded, split.train, most, RIDGE * MARGIN_SD**2, rng)
+    reduction = reduce_features(recorded, split.train, most, MEAN_SQUARE, rng)
     z = reduced(recorded, reduction, split.train)
     cells = make_cells(recorded, split.train, z, _rng(plan, replicate, "answers"))
     held = hold_out(recorded, split.held_out, reduced(recorded, reduction, split.held_out))
     start = _buy(
-        cells, np.zeros_like(cells.size), _blank(cells), plan.warm_up, "random", plan, replicate, 0
+        cells, np.zeros_like(cells.size), blank(cells), plan.warm_up, "random", plan, replicate, 0
     )
-    warm = refit(cells, start, _blank(cells))
+    warm = refit(cells, start, blank(cells))
     agreement: dict[str, Floats] = {}
     bought: dict[str, Floats] = {}
     unfinished = 0
@@ -179,14 +166,12 @@ def _replay_split(recorded: Recorded, plan: Plan, split: Split, replicate: int) 
         if name == "random":
             stages = [stage for stage, _ in path]
             best_feature = _best_feature(recorded, split, cells, held, stages)
-    everything = refit(cells, cells.size, _blank(cells))
+    everything = refit(cells, cells.size, blank(cells))
     return _Outcome(
         agreement,
         best_feature,
         bought,
-        compare_rewards(
-            recorded, cells, held, everything.theta, everything.rationality, ridge=RIDGE
-        ),
+        (held.agreement(held.z @ everything.theta), held.majority()),
         z.shape[1],
         reduction.kept_share,
         (float(cells.size.sum()), float((held.first + held.second).sum())),
@@ -197,10 +182,6 @@ def _replay_split(recorded: Recorded, plan: Plan, split: Split, replicate: int) 
 def _rng(plan: Plan, replicate: int, purpose: str, round_: int = 0) -> CounterRng:
     """Draws named by what they are for, so that they depend on no list and no order."""
     return CounterRng(plan.seed, replicate, round_, zlib.crc32(purpose.encode()))
-
-
-def _blank(cells: Cells) -> Fit:
-    return Fit(np.zeros(cells.z.shape[1]), np.ones(cells.teachers), 0, 0)
 
 
 def _run(
@@ -229,68 +210,11 @@ def _buy(
     """``bought`` after ``labels`` more, chosen by selector ``name``."""
     pairs, teachers = offer(cells, bought, labels, _rng(plan, replicate, "offer", step))
     pool, counts = pool_of(cells, bought, fit.rationality, pairs, teachers)
-    information, gram = _matrices(cells, bought, fit)
+    information, gram = matrices(cells, bought, fit)
     belief = Belief(fit.theta, information, gram, counts, RIDGE)
     select = SELECTORS["random" if name == TWIN else name]
     picks = select(pool, belief, labels, _rng(plan, replicate, name, step))
     return sell(cells, bought, pairs[picks.pair], teachers[picks.teacher])
-
-
-def _matrices(cells: Cells, bought: Ints, fit: Fit) -> tuple[Floats, Floats]:
-    """Information at theta and Gram matrix of the labels so far, both with the ridge."""
-    rows = np.flatnonzero(bought)
-    z, trials = cells.z[cells.pair[rows]], bought[rows]
-    prior = RIDGE * np.eye(z.shape[1])
-    if not len(rows):
-        return prior, prior
-    weight = trials * fisher_weight(z @ fit.theta, fit.rationality[cells.teacher[rows]])
-    return (z * weight[:, None]).T @ z + prior, (z * trials[:, None]).T @ z + prior
-
-
-def refit(cells: Cells, bought: Ints, before: Fit) -> Fit:
-    """Reward at the current rationalities; these are estimated anew as the labels have grown by a quarter."""
-    rows = np.flatnonzero(bought)
-    z, trials = cells.z[cells.pair[rows]], bought[rows]
-    wins, teacher = cells.wins(bought)[rows], cells.teacher[rows]
-    labels, rationality, at = int(trials.sum()), before.rationality, before.estimated_at
-    unfinished = before.unfinished
-    if labels >= RATIONALITY_GROWTH * at:
-        found = estimate_rationality(z, wins, trials, teacher, cells.teachers)
-        unfinished += found is None
-        rationality, at = (rationality if found is None else found), labels
-    estimate = fit_preferences(z, wins, trials, rationality[teacher], ridge=RIDGE)
-    finished = bool(np.isfinite(estimate.theta).all())
-    theta = estimate.theta if finished else before.theta
-    return Fit(theta, rationality, at, unfinished + (not finished))
-
-
-def estimate_rationality(
-    z: Floats, wins: Floats, trials: Ints, teacher: Ints, teachers: int
-) -> Floats | None:
-    """(m,) rationalities scaled to root mean square 1 over the labels, or None without a finite fit.
-
-    The scale of theta and rationality is shared, so it is fixed on all the labels, not on one
-    reference teacher. Teachers without labels get the mean of the others.
-    """
-    present, local = np.unique(teacher, return_inverse=True)
-    labels = np.bincount(local, weights=trials)
-    fit = fit_jointly(
-        z,
-        wins,
-        local,
-        np.zeros(len(local), dtype=np.int64),
-        trials=trials,
-        reference=int(np.argmax(labels)),
-        ridge=RIDGE,
-    )
-    b = np.asarray(fit.rationality)[:, 0]
-    size = math.sqrt(float(labels @ b**2 / labels.sum())) if np.isfinite(b).all() else 0.0
-    if not size:
-        return None
-    b = b * (math.copysign(1.0, float(labels @ b)) / size)
-    out = np.full(teachers, float(b.mean()))
-    out[present] = b
-    return out
 
 
 def _best_feature(

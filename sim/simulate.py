@@ -128,7 +128,7 @@ def simulate(
     if isinstance(algorithm, str):
         algorithm = ALGORITHMS[one_of("algorithm", algorithm, list(ALGORITHMS))]
     if not isinstance(world, PairPool):
-        raise ValueError(f"world: found {type(world).__name__}, needed a PairPool.")
+        raise ValueError(f"world: found {type(world).__name__}, needed a PairPool.")  # noqa: TRY004
     one_of("device", device, ["cpu"])
     replicates, workers = (
         whole_number("replicates", replicates, low=1),

@@ -1,0 +1,38 @@
+"""The mathematics, on plain arrays: no files, no clocks, no global state."""
+
+from .confidence import (
+    appo_confidence_radius,
+    asymptotic_radius,
+    ellipsoid_distance,
+    finite_sample_radius,
+)
+from .design import Design, d_optimal
+from .dual_design import dual_design
+from .estimate import Estimate, JointEstimate, fit_jointly, fit_preferences
+from .exact_design import d_efficiency, exact_design
+from .pool import Belief, Picks, Pool
+from .preference import fisher_weight, log_likelihood, win_probability
+from .selectors import SELECTORS
+
+__all__ = [
+    "SELECTORS",
+    "Belief",
+    "Design",
+    "Estimate",
+    "JointEstimate",
+    "Picks",
+    "Pool",
+    "appo_confidence_radius",
+    "asymptotic_radius",
+    "d_efficiency",
+    "d_optimal",
+    "dual_design",
+    "ellipsoid_distance",
+    "exact_design",
+    "finite_sample_radius",
+    "fisher_weight",
+    "fit_jointly",
+    "fit_preferences",
+    "log_likelihood",
+    "win_probability",
+]

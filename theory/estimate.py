@@ -75,7 +75,8 @@ def fit_preferences(
     n, d = points.shape
     b = real_array("rationality", rationality, () if np.ndim(rationality) == 0 else (n,))
     ridge = positive_number("ridge", ridge, zero=True)
-    points = points * (b[:, None] if b.ndim else b)
+    with np.errstate(over="ignore"):  # refused just below
+        points = points * (b[:, None] if b.ndim else b)
     used = (asked > 0) & (b != 0)
     if not used.all():
         points, won, asked = points[used], won[used], asked[used]
@@ -83,12 +84,13 @@ def fit_preferences(
     if spread is None:
         return _no_estimate(d, "singular", 0)
     x, back = spread
-    penalty = ridge * (back.T @ back)
-    phi, status, iterations = _newton(x, won, asked - won, penalty, ridge > 0)
+    pull = math.sqrt(ridge) * back
+    phi, status, iterations = _newton(x, won, asked - won, pull.T @ pull, ridge > 0)
     if status == "separable":
         return _no_estimate(d, status, iterations)
     curve = points * np.sqrt(asked * _answer(x @ phi)[2])[:, None]
-    return Estimate(back @ phi, curve.T @ curve, status, iterations)
+    with np.errstate(over="ignore"):
+        return Estimate(back @ phi, curve.T @ curve, status, iterations)
 
 
 def _labels(z: ArrayLike, wins: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -121,13 +123,15 @@ def _answer(u: Floats) -> tuple[Floats, Floats, Floats]:
 def _spread(points: Floats, ridge: float) -> tuple[Floats, Floats] | None:
     """Coordinates phi in which the points are well spread: (x, back), x = points @ back, theta = back @ phi.
 
-    Columns are scaled; only where that leaves them nearly dependent, a singular value decomposition
+    Columns are scaled (one below 1e-280 throughout counts as 0); only where that leaves them nearly dependent, a singular value decomposition
     (with the ridge as further rows) rotates them too. None = the points do not span and ridge is 0.
     Directions that even the ridge cannot tell from 0 in double precision are left at the smallest theta.
     """
     d = points.shape[1]
     scale = np.maximum(np.abs(points).max(axis=0, initial=0.0), math.sqrt(ridge))
-    if not scale.all() or (ridge == 0 and len(points) < d):
+    if not np.isfinite(scale).all():
+        raise ValueError("z: found rationality * z above 1e308, needed finite points; rescale z.")
+    if scale.min() < 1e-280 or (ridge == 0 and len(points) < d):
         return None
     rows, pull = points / scale, math.sqrt(ridge) / scale
     values = np.linalg.eigvalsh(rows.T @ rows + np.diag(pull**2))
@@ -314,7 +318,8 @@ def fit_jointly(
 def _joint_penalty(back: Floats, cells: int, ridge: float) -> Floats:
     k = back.shape[1]
     penalty = np.zeros((k + cells, k + cells))
-    penalty[:k, :k] = ridge * (back.T @ back)
+    pull = math.sqrt(ridge) * back
+    penalty[:k, :k] = pull.T @ pull
     penalty[k:, k:] = ridge * (np.eye(cells) - 1 / cells)
     return penalty
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from .checks import Floats
 
-NEWTON_STEPS = 100  # 10 to 40 are usual
+Flags = NDArray[np.bool_]
+
+NEWTON_STEPS = 200  # 5 to 40 are usual
 _CHUNK = 4096  # rows a pass holds at a time
 
 
@@ -97,21 +100,26 @@ def interior_point(a: Floats, upper: Floats, w: Floats, tol: float) -> tuple[Flo
             return best_w, step
         if step == 0:
             x = _first_slacks(x, v, min(marginal, d), 0.1 * (mean - d), bounded)
-        moved = _newton_step(x, y, v, bounded)
+        moved = _newton_step(x, y, v, bounded, 0.3 * tol * d)
         if moved is None:
             return best_w, step
         x = moved
     return best_w, NEWTON_STEPS
 
 
-def _first_slacks(x: _Iterate, v: Floats, level: float, floor: float, bounded: Floats) -> _Iterate:
+def _first_slacks(x: _Iterate, v: Floats, level: float, floor: float, bounded: Flags) -> _Iterate:
     s = np.maximum(level - v, floor)
     t = np.where(bounded, np.maximum(v - level, floor), 0.0)
     return x._replace(s=s, t=t, multiplier=float(level))
 
 
-def _newton_step(x: _Iterate, y: Floats, v: Floats, bounded: Floats) -> _Iterate | None:
-    """One predictor and corrector; None where rounding makes the Newton matrix singular."""
+def _newton_step(
+    x: _Iterate, y: Floats, v: Floats, bounded: Flags, enough: float
+) -> _Iterate | None:
+    """One predictor and corrector towards a total complementarity of at least ``enough``.
+
+    Aiming lower than needed would only spoil the Newton matrix; None where it is singular.
+    """
     solve = newton_solver(y, x.s / x.w + x.t / x.room)
     if solve is None:
         return None
@@ -119,12 +127,15 @@ def _newton_step(x: _Iterate, y: Floats, v: Floats, bounded: Floats) -> _Iterate
     zero, pairs = np.zeros(len(v)), len(v) + int(bounded.sum())
     mu = float(x.w @ x.s + x.room @ x.t) / pairs
     guess = _direction(x, v, solve, ones, zero, zero)
-    ahead = _advance(x, guess, bounded, 1.0)
+    primal, dual = _reaches(x, guess, bounded, 1.0)
+    ahead = _advance(x, guess, bounded, primal, dual)
     mu_ahead = float(ahead.w @ ahead.s + ahead.room @ ahead.t) / pairs
-    target = mu * (mu_ahead / mu) ** 3
-    to_s = target - guess.w * guess.s
-    to_t = np.where(bounded, target + guess.w * guess.t, 0.0)
-    return _advance(x, _direction(x, v, solve, ones, to_s, to_t), bounded, 0.99)
+    target = max(mu * (mu_ahead / mu) ** 3, enough / pairs)
+    taken = primal * dual  # the guess is corrected as far as it can be followed, or steps cycle
+    to_s = target - taken * guess.w * guess.s
+    to_t = np.where(bounded, target + taken * guess.w * guess.t, 0.0)
+    move = _direction(x, v, solve, ones, to_s, to_t)
+    return _advance(x, move, bounded, *_reaches(x, move, bounded, 0.99))
 
 
 def _direction(
@@ -142,11 +153,14 @@ def _direction(
     return _Direction(dw, (to_s - x.s * dw) / x.w - x.s, (to_t + x.t * dw) / x.room - x.t, turn)
 
 
-def _advance(x: _Iterate, move: _Direction, bounded: Floats, fraction: float) -> _Iterate:
-    """``x`` moved by at most ``fraction`` of the way to the boundary, primal and dual apart."""
-    reach = min(_reach(x.w, move.w), _reach(x.room[bounded], -move.w[bounded]))
-    primal = min(1.0, fraction * reach)
-    dual = min(1.0, fraction * min(_reach(x.s, move.s), _reach(x.t, move.t)))
+def _reaches(x: _Iterate, move: _Direction, bounded: Flags, fraction: float) -> tuple[float, float]:
+    """Primal and dual step: at most 1, and ``fraction`` of the way to the boundary."""
+    primal = min(_reach(x.w, move.w), _reach(x.room[bounded], -move.w[bounded]))
+    dual = min(_reach(x.s, move.s), _reach(x.t, move.t))
+    return min(1.0, fraction * primal), min(1.0, fraction * dual)
+
+
+def _advance(x: _Iterate, move: _Direction, bounded: Flags, primal: float, dual: float) -> _Iterate:
     return _Iterate(
         x.w + primal * move.w,
         np.where(bounded, x.room - primal * move.w, 1.0),

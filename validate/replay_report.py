@@ -17,14 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from .._version import __version__
-from ..sim.one_reward import describe_annotators
+from ..sim.one_reward import compare_tastes, describe_annotators
 from ..sim.recorded import read_recorded
-from ..sim.replay import DEFAULT_SELECTORS, MARGIN_SD, Plan, plan_replay, replay
+from ..sim.replay import DEFAULT_SELECTORS, Plan, plan_replay, replay
 from ..sim.store import algorithm_version, canonical, write_atomically
 from .replay_page import Summary, annotator_cells, page, selector_cells
 from .replay_summary import summarise
 
-TABLE_RIDGE = 1.0  # in the annotators' table: prior sd 1 of a rationality about the pooled mean
 SHOWN = 10  # annotators in the terminal's table; the page has all
 FILES = ("replay.html", "replay.json")
 
@@ -69,10 +68,8 @@ def run_replay(options: Options, console: Console | None = None) -> Summary:
         outcome = replay(
             recorded, plan, splits, lambda done, total: progress.update(task, completed=done)
         )
-    annotators = describe_annotators(
-        recorded, ridge=TABLE_RIDGE, mean_square=TABLE_RIDGE * MARGIN_SD**2
-    )
-    summary = summarise(recorded, outcome, annotators)
+    annotators, tastes = describe_annotators(recorded), compare_tastes(recorded, plan.seed)
+    summary = summarise(recorded, outcome, annotators, tastes)
     summary |= {"configuration": configuration, "origin": _origin(options, configuration)}
     content = json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n"
     write_atomically(folder / FILES[0], page(summary).encode())

@@ -10,17 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..sim.one_reward import MOST_ANNOTATORS, Annotators
+from ..sim.one_reward import Annotators, Tastes
 from ..sim.recorded import Recorded
 from ..sim.recorded_pool import LARGEST_OFFER
-from ..sim.replay import (
-    LABELS_PER_DIMENSION,
-    MARGIN_SD,
-    RATIONALITY_GROWTH,
-    RIDGE,
-    TWIN,
-    Replay,
-)
+from ..sim.refit import MARGIN_SD, MOST_ANNOTATORS, RATIONALITY_GROWTH, RIDGE
+from ..sim.replay import LABELS_PER_DIMENSION, TWIN, Replay
 from ..theory.checks import Floats, Ints
 
 BARELY = 0.55  # a reward whose agreement stays below this explains almost nothing
@@ -104,9 +98,9 @@ def _percent(value: float | None) -> str:
 
 def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, str]:
     """The finding on one selector: saves, worse or no better; and in one sentence."""
-    estimate, low, high = (float(saving[k] or 0.0) for k in ("estimate", "low", "high"))
+    estimate, low, high = (_at(saving, k) for k in ("estimate", "low", "high"))
     span = f"95 % interval {_percent(low)} to {_percent(high)}"
-    if float(random_end["low"] or 0.0) <= 0.5:
+    if _at(random_end, "low") <= 0.5:
         return "no better", (
             f"{name}: no better than random. Even with the whole budget random's reward is not shown "
             "to beat a coin, so there is nothing to save."
@@ -116,7 +110,7 @@ def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, st
     if high < 0:
         needs = f"it needs {_percent(-estimate)} more labels ({span})"
         return "worse", f"{name} is worse than random: {needs}."
-    return "no better", f"{name}: no better than random (saves {_percent(estimate)}, {span})."
+    return "no better", f"{name}: no better than random, on this evidence (saves {_percent(estimate)}, {span})."
 
 
 def _curves(replay: Replay) -> dict[str, Floats]:
@@ -130,54 +124,85 @@ def _band(curves: Floats, ratio: float) -> dict[str, list[float | None]]:
     return {key: [p[key] for p in points] for key in ("estimate", "low", "high")}
 
 
-def one_reward(replay: Replay, annotators: Annotators, ratio: float) -> dict[str, Any]:
-    """Does one shared reward, up to everybody's rationality, explain the judgements?"""
-    values = np.array(replay.one_reward)
-    fields = replay.one_reward[0]._fields
-    of = {name: values[:, i] for i, name in enumerate(fields)}
-    shared = resampled_interval(of["shared"], ratio)
-    gain = resampled_interval(of["own_there"] - of["shared_there"], ratio)
-    likelihood = resampled_interval(of["own_likelihood"] - of["shared_likelihood"], ratio)
-    weak = float(shared["low"] or 0) <= 0.5 or float(shared["high"] or 0) < BARELY
-    tastes = float(gain["low"] or 0) > 0
+def annotators_interval(values: Floats) -> Interval:
+    """Mean of one value an annotator with Student's t interval of level 95 %; NaN = not measured."""
+    from scipy.special import stdtrit
+
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return {
+            "estimate": _number(known.mean()) if len(known) else None,
+            "low": None,
+            "high": None,
+        }
+    half = stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1) / math.sqrt(len(known))
+    mean = float(known.mean())
+    return {"estimate": mean, "low": float(mean - half), "high": float(mean + half)}
+
+
+def one_reward(
+    replay: Replay, annotators: Annotators, tastes: Tastes, ratio: float
+) -> dict[str, Any]:
+    """Does one shared reward, up to everybody's rationality, explain the judgements?
+
+    Tastes differ if own rewards foresee an annotator's judgements better than the shared reward
+    (mean over annotators, interval above 0), and better than the others' votes on the very same pair,
+    or the opposite of them: no shared reward, of whatever form, could do that.
+    """
+    shared = resampled_interval(replay.ceiling[:, 0], ratio)
+    others = np.maximum(annotators.agreement, 1 - annotators.agreement)
+    gain = annotators_interval(tastes.own - tastes.shared)
+    beyond = annotators_interval(tastes.own - others)
+    weak = _at(shared, "low") <= 0.5 or _at(shared, "high") < BARELY
+    differ = _at(gain, "low") > 0 and (beyond["estimate"] is None or _at(beyond, "low") > 0)
     verdict = {
         (True, True): "one shared reward is wrong",
         (True, False): "nothing explains the judgements",
         (False, True): "tastes differ, the shared reward still helps",
         (False, False): "no sign against one shared reward",
-    }[weak, tastes]
+    }[weak, differ]
     out = {
         "verdict": verdict,
         "shared": shared,
-        "own": resampled_interval(of["own_there"], ratio),
+        "majority": resampled_interval(replay.ceiling[:, 1], ratio),
+        "own_by_pair": annotators_interval(tastes.own),
+        "shared_by_pair": annotators_interval(tastes.shared),
+        "others_same_pair": annotators_interval(others),
         "own_minus_shared": gain,
-        "own_minus_shared_nats": likelihood,
-        "shared_minus_coin_nats": resampled_interval(of["shared_likelihood"] + math.log(2), ratio),
-        "majority": resampled_interval(of["majority"], ratio),
+        "own_minus_others": beyond,
         "same_annotator_again": _number(annotators.same_again),
         "another_annotator": _number(annotators.same_other),
     }
-    return {**out, "in_words": _one_reward_words(out, weak, tastes)}
+    return {**out, "in_words": _one_reward_words(out, weak, differ)}
 
 
-def _one_reward_words(out: dict[str, Any], weak: bool, tastes: bool) -> str:
-    shared, own, gain = out["shared"], out["own"], out["own_minus_shared"]
+def _at(interval: Interval, end: str) -> float:
+    value = interval[end]
+    return -math.inf if value is None else value
+
+
+def _one_reward_words(out: dict[str, Any], weak: bool, differ: bool) -> str:
+    shared, gain = out["shared"], out["own_minus_shared"]
     said = [
         f"With all training labels the shared reward agrees with {_percent(shared['estimate'])} of the "
         f"held-out judgements ({_percent(shared['low'])} to {_percent(shared['high'])}; a coin: 50 %)"
-        + (", so it explains almost nothing." if weak else "."),
-        f"Everybody's own reward, learned from their own labels only, agrees with "
-        f"{_percent(own['estimate'])}: {100 * gain['estimate']:+.1f} points ({100 * gain['low']:+.1f} to "
-        f"{100 * gain['high']:+.1f}), "
-        + ("so tastes differ by more than rationality." if tastes else "so it gains nothing."),
+        + (", so it explains almost nothing." if weak else ".")
     ]
+    if gain["low"] is not None:
+        said.append(
+            "On new pairs, everybody's own reward (from their own judgements only) foresees "
+            f"{_percent(out['own_by_pair']['estimate'])} of their judgements, the shared reward "
+            f"{_percent(out['shared_by_pair']['estimate'])}: {100 * gain['estimate']:+.0f} points "
+            f"({100 * gain['low']:+.0f} to {100 * gain['high']:+.0f} over annotators)"
+            + (", so tastes differ by more than rationality." if differ else ".")
+        )
     again, other = out["same_annotator_again"], out["another_annotator"]
     if again is not None and other is not None:
         said.append(
             f"Asked about a pair again, an annotator repeats the answer {_percent(again)} of the time; "
             f"another annotator gives the same answer {_percent(other)} of the time."
         )
-    if weak and tastes:
+    if weak and differ:
         said.append("Buying labels for one shared reward is the wrong plan here: model the tastes.")
     return " ".join(said)
 
@@ -209,7 +234,9 @@ def _annotator_rows(
     return rows
 
 
-def summarise(recorded: Recorded, replay: Replay, annotators: Annotators) -> dict[str, Any]:
+def summarise(
+    recorded: Recorded, replay: Replay, annotators: Annotators, tastes: Tastes
+) -> dict[str, Any]:
     """Everything the report shows, as JSON-ready values (None where there is no number)."""
     plan, (training, held) = replay.plan, replay.sizes.mean(axis=0)
     ratio = float(held / training)
@@ -235,7 +262,7 @@ def summarise(recorded: Recorded, replay: Replay, annotators: Annotators) -> dic
         "best_feature": _band(replay.best_feature, ratio),
         "selectors": rows,
         "answer": _answer(rows),
-        "one_reward": one_reward(replay, annotators, ratio),
+        "one_reward": one_reward(replay, annotators, tastes, ratio),
         "annotators_note": _annotators_note(recorded, annotators),
         "annotators": _annotator_rows(recorded, replay, annotators),
         "reference": recorded.annotators[annotators.reference],

@@ -1,13 +1,14 @@
 """Scalar mathematics shared by every kernel: the exponential, Fisher weights, answer probabilities.
 
 ``exp_negative`` is plain arithmetic, so that loops over it become vector instructions and every
-target computes the same bits (kernels use error_model="numpy": a zero-division check would stop that); it is within 2 units in the last place of the library's exponential.
+target computes the same bits (kernels use error_model="numpy": a zero-division check would stop
+that); it is within 2 units in the last place of the library's exponential.
 """
 
 import math
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -57,7 +58,8 @@ def exp_negative(x):
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return _as_float(_as_bits(p) + (_as_bits(shifted) << _52))
+    bits = _as_bits(p) + (_as_bits(shifted) << _52)  # type: ignore[call-arg]
+    return _as_float(bits)  # type: ignore[call-arg]
 
 
 @njit(inline="always", error_model="numpy")

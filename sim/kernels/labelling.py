@@ -7,6 +7,7 @@ information matrix (c d^2 / 2).
 """
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -38,7 +39,7 @@ Output = namedtuple("Output", "pair teacher label theta information settled")
 (R, c) settled: True where theta is final, False where the plain estimator has to decide."""
 
 
-def new_output(replicates, plan, dim):
+def new_output(replicates: int, plan: Any, dim: int) -> Output:
     """Room for the results of ``replicates`` runs."""
     c = len(plan.checkpoints)
     return Output(
@@ -51,7 +52,16 @@ def new_output(replicates, plan, dim):
     )
 
 
-def run(world, truth, rule, plan, first_replicate, out, low, high):
+def run(
+    world: Any,
+    truth: Any,
+    rule: Any,
+    plan: Any,
+    first_replicate: int,
+    out: Output,
+    low: int,
+    high: int,
+) -> None:
     """Fill rows low..high-1 of ``out`` with replicates first_replicate + row."""
     (d, n), m = world.zt.shape, world.cost.size
     capacity = min(plan.horizon, n * m)

@@ -111,7 +111,12 @@ def register_replay(commands: Commands) -> None:
 
 
 def run_replay(args: argparse.Namespace) -> int:
-    """Replay the two files and report."""
+    """Replay the two files and report.
+
+    Its matrices are small: threads inside BLAS would only wait for each other.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     from .sim.replay import DEFAULT_SELECTORS
     from .validate import replay_report
 
@@ -131,7 +136,50 @@ def run_replay(args: argparse.Namespace) -> int:
     return OK
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (register_validate, register_replay)
+def register_figures(commands: Commands) -> None:
+    """``activeduel figures``."""
+    parser = commands.add_parser(
+        "figures",
+        allow_abbrev=False,
+        help="draw the figures, after computing the saved results that are missing",
+        description="Draw the figures: a PDF, a PNG and the CSV behind both, each. Simulations that are not "
+        "yet saved are run first; finished ones are kept, so the same command goes on where it was "
+        "stopped. Exit status: 0 done, 2 bad usage.",
+    )
+    add = parser.add_argument
+    add("--only", metavar="NAME", nargs="+", action="extend", default=[],
+        help="figures; default: all")  # fmt: skip
+    add("--scale", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
+    add("--seed", type=whole(0, 2**64), default=0, metavar="N", help="default: 0")
+    add("--workers", type=whole(1), default=os.cpu_count() or 1, metavar="N",
+        help="threads; the results do not depend on it; default: all cores (%(default)s)")  # fmt: skip
+    add("--out", type=Path, metavar="DIR",
+        help="figures and simulations; default: results/figures/<scale>-<seed> and results")  # fmt: skip
+    parser.set_defaults(run=run_figures)
+
+
+def run_figures(args: argparse.Namespace) -> int:
+    """Draw the selected figures; small matrices, so threads inside BLAS would only wait."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from .paper_figs import FIGURES
+    from .paper_figs.engine import Options, make_figures
+
+    options = Options(
+        scale=args.scale,
+        seed=args.seed,
+        workers=args.workers,
+        only=tuple(args.only),
+        out=args.out,
+    )
+    return make_figures(FIGURES, options)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    register_validate,
+    register_replay,
+    register_figures,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

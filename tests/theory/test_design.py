@@ -239,6 +239,15 @@ def test_ten_thousand_grid_points():
     assert design.gap <= 1e-6 and design.log_det == pytest.approx(-5.0004548, abs=1e-5)
 
 
+@pytest.mark.parametrize("n", [16, 46, 60, 174, 738])
+@pytest.mark.parametrize("d", [3, 5])
+def test_neighbours_that_straddle_an_optimal_point(n, d):
+    """An even grid misses 0: two all but parallel points share its weight; steps used to cycle."""
+    design = d_optimal(np.vander(np.linspace(-1, 1, n), d), tol=1e-8)
+    assert design.gap <= 1e-8
+    np.testing.assert_allclose(design.weights, design.weights[::-1], atol=1e-4)
+
+
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8, 1e-10])
 def test_every_tolerance_is_reached(tol):
     for points in (gaussian(500, 8), full_quadratic(3), np.vander(np.linspace(0, 1, 500), 9)):

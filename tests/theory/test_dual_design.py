@@ -172,6 +172,18 @@ def test_two_and_a_half_thousand_cells_reach_the_tolerance(labels):
     assert (design.weights <= 1 / labels).all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_heavy_tails_under_a_large_order(seed):
+    """A few pairs carry nearly all information, so most bounds are slack by many decades."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_t(1.5, (500, 4))
+    pool = pool_of(z, [[1.0], [2.5]], available=rng.integers(0, 3, (500, 2)))
+    labels = int(rng.integers(10, pool.available.sum()))
+    design = dual_design(pool, rng.standard_normal(4) / np.abs(z).max(axis=0), labels=labels)
+    assert design.gap <= 1e-6
+    assert (design.weights * labels <= pool.available * (1 + 1e-12)).all()
+
+
 def test_cells_that_teach_nothing_may_still_have_to_be_bought():
     """Rationality 0 carries no information; its labels are bought only when nothing else is left."""
     pool = pool_of(np.eye(2), [[1.0], [0.0]], available=[[3, 9], [3, 9]])

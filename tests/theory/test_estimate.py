@@ -151,6 +151,17 @@ def test_status_by_hand(z, wins, trials, status):
     assert np.isfinite(fit.information).all() == (status == "converged")
 
 
+@pytest.mark.parametrize("size", [1e-308, 1e-200, 1e-150, 1e150, 1e200])
+def test_extreme_magnitudes_end_in_an_answer(size):
+    fit = fit_preferences([[size], [size]], [1, 0.5])
+    assert fit.status == ("singular" if size < 1e-280 else "converged")
+    if fit.status == "converged":
+        assert fit.theta[0] * size == pytest.approx(np.log(3), rel=1e-12)
+    assert fit_preferences([[size], [size]], [1, 0.5], ridge=1e-3).status == "converged"
+    with pytest.raises(ValueError, match="rescale"):
+        fit_preferences([[1e200]], [0.5], 1, 1e200)
+
+
 def test_useless_teachers_make_the_fit_singular():
     assert fit_preferences([X, Y], [1, 0], 1, 0.0).status == "singular"
     assert fit_preferences([X, Y], [1, 0], 1, [1.0, 0.0]).status == "singular"

@@ -1,0 +1,75 @@
+"""Make .venv once: ``python .ci/environment.py core|dev``. Standard library only.
+
+``core`` holds what ``activeduel`` needs to run, ``dev`` adds what the tests need. A stamp names
+pyproject.toml's hash, the interpreter and the folder; while it fits, nothing is installed.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
+WANTED = {"core": ".", "dev": ".[dev]"}
+
+
+def missing() -> str | None:
+    """What this interpreter lacks to make an environment, in words."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        return f"found Python {version}, needed 3.11 to 3.14; pass another, make PYTHON=python3.11"
+    for module, what in (("venv", "venv"), ("ensurepip", "pip (its ensurepip module)")):
+        if find_spec(module) is None:
+            return (
+                f"{sys.executable} comes without {what}; install it (Debian, Ubuntu: "
+                f"apt install python{version}-venv) or pass another, make PYTHON=..."
+            )
+    return None
+
+
+def stamps() -> dict[str, str]:
+    """What the stamp says when everything fits, by kind of environment; the interpreter first."""
+    project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    base = f"{sys.version.split()[0]} {os.path.realpath(sys.executable)} {ROOT}"
+    return {kind: f"{base}\n{project} {what}\n" for kind, what in WANTED.items()}
+
+
+def install(kind: str) -> None:
+    """Make or complete .venv; raises CalledProcessError with the failing command."""
+    stamp, wanted = VENV / "stamp", stamps()
+    found = stamp.read_text() if stamp.exists() else ""
+    if PYTHON.exists() and found in (wanted[kind], wanted["dev"]):
+        return
+    if found.splitlines()[:1] != wanted[kind].splitlines()[:1]:
+        shutil.rmtree(VENV, ignore_errors=True)  # another interpreter, or moved here
+    stamp.unlink(missing_ok=True)
+    print(f"installing activeduel ({WANTED[kind]}) into .venv, once: a minute or two", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, "--editable", WANTED[kind]], check=True, cwd=ROOT)
+    stamp.write_text(wanted[kind])
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1] not in WANTED:
+        print(f"usage: {sys.argv[0]} {'|'.join(WANTED)}", file=sys.stderr)
+        return 2
+    if lack := missing():
+        print(f"activeduel: {lack}.", file=sys.stderr)
+        return 2
+    try:
+        install(sys.argv[1])
+    except subprocess.CalledProcessError as error:
+        command = " ".join(map(str, error.cmd))
+        print(f"activeduel: this failed, see above: {command}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+# Everything runs from here; `make help` lists it. Needs Python 3.11 to 3.14 and make, nothing else.
+#   PYTHON=python3.13         another interpreter than the first of python3.11 .. python3.14 that runs
+#   ARGS="--scale smoke"      passed on to the command
+PYTHON :=
+ARGS :=
+RUN := .venv/bin/python
+
+.PHONY: help validate figures test core dev clean
+
+help:
+	@echo 'make validate [ARGS="--scale smoke"]   check the papers'"'"' claims: table, report.json, report.html'
+	@echo 'make figures  [ARGS="--only NAME"]     draw the figures: PDF, PNG and the numbers behind them'
+	@echo 'make test                              formatting, types, every test'
+	@echo 'make clean                             remove .venv and caches (results/ stays)'
+	@echo 'PYTHON=python3.13 chooses the interpreter. The first call installs into .venv.'
+
+validate figures: core
+	@$(RUN) -m activeduel $@ $(ARGS)
+
+test: export OMP_NUM_THREADS = 1
+test: export MPLBACKEND = Agg
+test: dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest -q -rs --durations=10 $(ARGS)
+
+core dev:
+	@for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14); do \
+	  if "$$python" -c '' 2>/dev/null; then exec "$$python" .ci/environment.py $@; fi; \
+	done; \
+	echo 'activeduel: found none of $(or $(PYTHON),python3.11 .. python3.14) that runs; install one, or pass PYTHON=/path/to/python.' >&2; \
+	exit 2
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

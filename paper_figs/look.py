@@ -1,0 +1,130 @@
+"""How things look: one colour, marker and line a selector, and labels beside the curves' ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .figure import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, told apart with every common colour blindness
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+GREY, QUIET = "#7f7f7f", "#555555"
+
+
+class Look(NamedTuple):
+    """Colour, marker, line and name of one curve."""
+
+    colour: str
+    marker: str
+    line: str
+    label: str
+
+
+LOOKS = {
+    "dual": Look(VERMILLION, "o", "-", "dual"),
+    "random": Look(GREY, "s", "--", "random"),
+    "conversation_only": Look(BLUE, "^", "-", "conversation only"),
+    "teacher_only": Look(SKY, "v", "-.", "teacher only"),
+    "apo": Look(GREEN, "D", "--", "APO"),
+    "practical_apo": Look(PURPLE, "P", "-.", "practical APO"),
+    "uncertainty": Look(ORANGE, "X", ":", "uncertainty"),
+}
+TEACHER_RULES = {"own": "rivals draw the teacher at random*", "best": "rivals ask the most rational"}
+_SUFFIX = "_best_teacher"
+
+
+def rule_of(selector: str) -> str:
+    """The panel a selector belongs in: "best" for the variants that ask the most rational."""
+    return "best" if selector.endswith(_SUFFIX) else "own"
+
+
+def look(selector: str) -> Look:
+    """The look of a selector; a variant shares its base's."""
+    return LOOKS[selector.removesuffix(_SUFFIX)]
+
+
+def shown(table: Table, rule: str) -> list[str]:
+    """The selectors of a panel, dual last so that it lies on top."""
+    names = [s for s in table.distinct("selector") if s != "dual" and rule_of(s) == rule]
+    return [*names, "dual"]
+
+
+class End(NamedTuple):
+    """Where a curve ends and what it is called."""
+
+    y: float
+    text: str
+    colour: str
+
+
+def curve(axes: Axes, rows: Table, style: Look, value: str = "value") -> End | None:
+    """A line with markers and its interval as a band; None where nothing can be drawn."""
+    x, y = rows["labels"], rows[value]
+    drawn = np.isfinite(y)
+    if not drawn.any():
+        return None
+    low, high = rows[f"{value}_low"], rows[f"{value}_high"]
+    axes.fill_between(x, low, high, where=drawn, color=style.colour, alpha=0.18, linewidth=0)
+    bold = style.label.startswith("dual")
+    axes.plot(
+        x,
+        y,
+        style.line,
+        marker=style.marker,
+        color=style.colour,
+        linewidth=2.0 if bold else 1.2,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+        label=style.label,
+    )
+    return End(float(y[drawn][-1]), style.label, style.colour)
+
+
+def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> None:
+    """Names at the right edge, each at its curve's height but never on top of one another."""
+    found = sorted((e for e in ends if e is not None), key=lambda e: e.y)
+    if not found:
+        return
+    to_axes = axes.transScale + axes.transLimits
+    x = axes.get_xlim()[1]
+    heights = np.array([float(to_axes.transform((x, e.y))[1]) for e in found]).clip(0, 1)
+    places = heights.copy()
+    for _ in range(200):  # push overlapping neighbours apart, half each
+        overlap = np.maximum(spacing - np.diff(places), 0)
+        if overlap.max(initial=0.0) < 1e-3:
+            break
+        places[1:] += overlap / 2
+        places[:-1] -= overlap / 2
+        places += max(0.0, -0.02 - places[0]) - max(0.0, places[-1] - 1.02)
+    for end, height, place in zip(found, heights, places, strict=True):
+        axes.annotate(
+            end.text,
+            xy=(1.0, height),
+            xytext=(1.045, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            fontsize=7.2,
+            color=end.colour,
+            fontweight="bold" if end.text.startswith("dual") else "normal",
+            arrowprops={"arrowstyle": "-", "color": end.colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 0},
+            annotation_clip=False,
+        )
+
+
+def logarithmic(axes: Axes, *, y: bool = True) -> None:
+    """Log axes with plain numbers at 1, 2, 5 (labels) and at powers of ten (values)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if y:
+        axes.set_yscale("log")

@@ -1,0 +1,164 @@
+"""dual/suboptimality: what the pessimistic policy loses is bounded, and falls at least like T^-1/2."""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...sim import DuelingWorld, PairPool, Teachers, Trajectories, simulate
+from ...theory.checks import Floats, Ints
+from ...theory.confidence import asymptotic_radius
+from ...theory.pessimism import (
+    lower_confidence_values,
+    pointwise_bound,
+    pointwise_policy,
+    suboptimality,
+)
+from ...theory.preference import fisher_weight
+from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
+from ..verdict import Frequency, Normal, replicates_for_frequency, replicates_for_mean
+from .worlds import WORLD_SEED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DELTA = 0.05
+DIM, PROMPTS, ACTIONS, FRESH_PROMPTS = 4, 20, 4, 300
+PARTS = 8  # of the replicates: after each one progress is told
+SABOTAGE = "returns the argmin of the lower confidence value"
+
+
+@lru_cache(maxsize=1)
+def labelled_and_fresh() -> tuple[PairPool, Floats]:
+    """The pool of all pairs of 20 labelled prompts, and features (300, 4, d) of fresh prompts."""
+    rng = np.random.default_rng([WORLD_SEED, 1])
+    theta = rng.standard_normal(DIM)
+    theta /= np.linalg.norm(theta)
+    phi = rng.standard_normal((PROMPTS + FRESH_PROMPTS, ACTIONS, DIM))
+    teachers = Teachers([[0.5, 1, 2], [2, 0.5, 1], [1, 2, 0.5]])
+    world = DuelingWorld(phi[:PROMPTS], theta)
+    return world.pairs(teachers, rng.integers(3, size=PROMPTS)), phi[PROMPTS:]
+
+
+def information_at(pool: PairPool, pair: Ints, teacher: Ints, theta: Floats) -> Floats:
+    """H(theta) (R, d, d) of the labels ``pair``, ``teacher`` (R, T) at estimates ``theta`` (R, d)."""
+    replicates, d = theta.shape
+    n, m = pool.z.shape[0], pool.teachers.count
+    cell = pair.astype(np.int64) * m + teacher
+    counts = np.stack([np.bincount(row, minlength=n * m) for row in cell])
+    b = pool.teachers.rationality[:, pool.context].T
+    weight = fisher_weight((theta @ pool.z.T)[:, :, None], b)
+    squares = (pool.z[:, :, None] * pool.z[:, None]).reshape(n, d * d)
+    total = (counts.reshape(replicates, n, m) * weight).sum(axis=2) @ squares
+    return np.asarray(total.reshape(replicates, d, d))
+
+
+@lru_cache(maxsize=PARTS)
+def _trajectories(
+    marks: tuple[int, ...], first: int, replicates: int, seed: int, workers: int
+) -> Trajectories:
+    """Both sides of the check look at the same runs: only the policy differs."""
+    return simulate(
+        "dual",
+        labelled_and_fresh()[0],
+        horizon=marks[-1],
+        replicates=replicates,
+        seed=seed,
+        workers=workers,
+        checkpoints=marks,
+        first_replicate=first,
+    )
+
+
+def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observations:
+    """``loss``, ``bound``, ``greedy`` (R, c): sub-optimality of the policy, its bound, and greedy's.
+
+    A replicate without a finite estimate is a failure: it loses all there is to lose, above a
+    bound of 0.
+    """
+    marks = tuple(settings["labels"])
+    cuts = np.linspace(0, settings["replicates"], PARTS + 1).astype(int).tolist()
+    parts = []
+    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        paths = _trajectories(marks, low, high - low, run.seed, run.workers)
+        parts.append(np.stack([_losses(paths, c, sabotaged) for c in range(len(marks))], axis=2))
+        run.progress(high / cuts[-1])
+    loss, bound, greedy = np.concatenate(parts, axis=1)
+    return {"labels": np.array(marks), "loss": loss, "bound": bound, "greedy": greedy}
+
+
+def _losses(paths: Trajectories, mark: int, sabotaged: bool) -> Floats:
+    """(3, R): loss, bound and the greedy policy's loss at one checkpoint."""
+    pool, fresh = labelled_and_fresh()
+    labels, estimate = paths.rounds[mark], paths.theta_path[:, mark]
+    worst = suboptimality(fresh, pool.theta, (fresh @ pool.theta).argmin(axis=1))
+    out = np.tile([[worst], [0.0], [worst]], len(estimate))
+    known = np.isfinite(estimate).all(axis=1)
+    if not known.any():
+        return out
+    theta, radius = estimate[known], asymptotic_radius(DIM, DELTA)
+    h = information_at(pool, paths.pair[known, :labels], paths.teacher[known, :labels], theta)
+    values = lower_confidence_values(theta, h, fresh, radius)
+    chosen = values.argmin(axis=2) if sabotaged else values.argmax(axis=2)
+    out[0, known] = suboptimality(fresh, pool.theta, chosen)
+    out[1, known] = pointwise_bound(h, fresh, pool.theta, radius)
+    out[2, known] = suboptimality(fresh, pool.theta, pointwise_policy(theta, h, fresh, 0.0))
+    return out
+
+
+def log_log_slope(labels: Ints, loss: Floats) -> Normal:
+    """Least-squares slope of log mean loss (R, c) on log labels (c,), with its standard error.
+
+    The checkpoints of one replicate are dependent, the replicates are not. So each replicate's
+    influence on the slope is taken as a whole, sum_c a_c loss_rc / mean_c with the least-squares
+    weights a (delta method), and the standard error is sd(influence) / sqrt(R).
+    Raises ``ValueError`` where a mean loss is 0: there is no logarithm to fit.
+    """
+    mean = loss.mean(axis=0)
+    if (mean <= 0).any():
+        raise ValueError(
+            f"mean loss at {labels[mean <= 0].tolist()} labels is 0; stop at fewer labels."
+        )
+    x = np.log(labels) - np.log(labels).mean()
+    weights = x / (x @ x)
+    influence = (loss / mean) @ weights
+    error = influence.std(ddof=1) / math.sqrt(len(loss))
+    return Normal(float(weights @ np.log(mean)), float(error), len(loss), df=len(loss) - 1)
+
+
+def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
+    """The share of replicates above their bound at any checkpoint, and the slope."""
+    loss, bound = observations["loss"], observations["bound"]
+    above = int((loss > bound).any(axis=1).sum())
+    return {
+        "dual/suboptimality/bound": Frequency(above, len(loss)),
+        "dual/suboptimality/rate": log_log_slope(observations["labels"], loss),
+    }
+
+
+def draw(figure: "Figure", observations: Observations, run: Run) -> None:
+    """Mean loss of the policy and of greedy, the mean bound, and slopes -1/2 and -1, log-log."""
+    labels = observations["labels"]
+    axes = figure.subplots()
+    for name, colour, marker, text in (
+        ("bound", "#D55E00", "s", "its bound, mean"),
+        ("loss", "#0072B2", "o", "pessimistic policy"),
+        ("greedy", "#009E73", "^", "greedy policy"),
+    ):
+        values = observations[name]
+        mean = values.mean(axis=0)
+        half = 1.96 * values.std(axis=0, ddof=1) / math.sqrt(len(values))
+        low = np.maximum(mean - half, mean / 10)
+        axes.fill_between(labels, low, mean + half, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(labels, mean, marker=marker, color=colour, label=text)
+    start = observations["loss"].mean(axis=0)[0]
+    for slope, style in ((-0.5, "--"), (-1.0, ":")):
+        guide = start * (labels / labels[0]) ** slope
+        axes.plot(labels, guide, style, color="0.4", linewidth=1, label=f"slope {slope:g}")
+    axes.set(xscale="log", yscale="log", xlabel="labels bought", ylabel="sub-optimality (reward)")
+    axes.set_xticks(labels, [f"{label}" for label in labels])
+    axes.minorticks_off()
+    axes.set_title("bands: 95 % of the mean over replicates", fontsize="small", loc="left")
+    axes.legend(frameon=False, fontsize="small")
