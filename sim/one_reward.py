@@ -10,7 +10,7 @@ from ..theory.estimate import fit_jointly, fit_preferences
 from .kernels.random import CounterRng
 from .recorded import Recorded
 from .recorded_pool import Cells, make_cells
-from .refit import MARGIN_SD, MEAN_SQUARE, RIDGE, blank, frequent, refit
+from .refit import MARGIN_SD, MEAN_SQUARE, RIDGE, blank, dimensions, frequent, refit
 from .splits import reduce_features, reduced
 
 TABLE_RIDGE = 1.0  # in the annotators' table: prior sd 1 of a rationality about the pooled mean
@@ -68,9 +68,9 @@ def compare_tastes(recorded: Recorded, seed: int) -> Tastes:
 
 
 def _all_cells(recorded: Recorded, mean_square: float, rng: CounterRng) -> Cells:
-    """Everything recorded, with at most a dimension for every ten judgements."""
+    """Everything recorded."""
     pairs = np.arange(len(recorded.pair_ids))
-    most = max(1, len(recorded.pair) // 10)
+    most = dimensions(len(recorded.pair))
     z = reduced(recorded, reduce_features(recorded, pairs, most, mean_square, rng), pairs)
     return make_cells(recorded, pairs, z, rng)
 

@@ -12,6 +12,7 @@ from .recorded_pool import Cells
 
 RIDGE = 16.0  # prior sd 1/4 of each reward weight, and of a rationality about the pooled mean
 MARGIN_SD = 2.0  # prior sd of a typical pair's margin theta'z: sets the length of z
+LABELS_PER_DIMENSION, MOST_DIMENSIONS = 10, 64  # feature dimensions <= labels / 10, and <= 64
 MEAN_SQUARE = RIDGE * MARGIN_SD**2  # mean ||z||^2 that gives this
 MOST_ANNOTATORS = 200  # those with most labels are estimated one by one, the others as one
 RATIONALITY_GROWTH = 1.5  # rationalities are estimated again once the labels have grown by this
@@ -24,6 +25,11 @@ class Fit(NamedTuple):
     rationality: Floats  # (m,)
     estimated_at: int  # labels when the rationalities were estimated
     unfinished: int
+
+
+def dimensions(labels: int) -> int:
+    """How many feature dimensions so many labels support."""
+    return min(max(1, labels // LABELS_PER_DIMENSION), MOST_DIMENSIONS)
 
 
 def frequent(labels: Floats | Ints) -> Ints:

@@ -19,7 +19,7 @@ from ..theory.selectors import SELECTORS
 from .kernels.random import CounterRng
 from .recorded import Recorded
 from .recorded_pool import Cells, HeldOut, hold_out, make_cells, offer, pool_of, sell
-from .refit import MEAN_SQUARE, RIDGE, Fit, blank, matrices, refit
+from .refit import MEAN_SQUARE, RIDGE, Fit, blank, dimensions, matrices, refit
 from .splits import Split, Splits, divide, reduce_features, reduced
 
 DEFAULT_SELECTORS = (
@@ -31,7 +31,6 @@ DEFAULT_SELECTORS = (
     "uncertainty",
     "random_best_teacher",
 )
-LABELS_PER_DIMENSION = 10  # at most budget / 10 feature dimensions
 WARM_UP_SHARE = 1 / 6  # of the budget, bought at random before anyone chooses
 TWIN = "random, second run"  # independent of the first; the yardstick for savings
 
@@ -142,7 +141,7 @@ class _Outcome(NamedTuple):
 
 
 def _replay_split(recorded: Recorded, plan: Plan, split: Split, replicate: int) -> _Outcome:
-    most = max(1, plan.budget // LABELS_PER_DIMENSION)
+    most = dimensions(plan.budget)
     rng = _rng(plan, replicate, "features")
     reduction = reduce_features(recorded, split.train, most, MEAN_SQUARE, rng)
     z = reduced(recorded, reduction, split.train)

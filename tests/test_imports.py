@@ -128,8 +128,7 @@ def test_the_library_never_imports_torch():
 
 
 def test_the_promised_names_are_there():
-    import activeduel.sim as sim
-    import activeduel.theory as theory
+    from activeduel import sim, theory
 
     promised = (
         "win_probability fisher_weight fit_preferences fit_jointly d_optimal dual_design exact_design "

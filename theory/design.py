@@ -41,11 +41,11 @@ def d_optimal(
     ``method``: "interior_point" (ours; "auto" takes it) or "cvxpy" (a slow second opinion:
     maximise log det H subject to x_i' H x_i <= d, the weights are the multipliers; its ``gap`` is
     whatever the solver reached). ``start`` (n,): earlier weights to begin from, on any scale.
+    Small factorisations are fastest on one BLAS thread (OPENBLAS_NUM_THREADS=1).
     Zero rows, duplicates and any scaling of the columns are fine.
     Raises ``ValueError`` when the points do not span R^d (it names the rank and what to drop), on
     an unknown method, and on wrong shapes or values that are not finite.
-    Source: Kiefer and Wolfowitz (1960); dual: Titterington (1975); removal and certificate:
-    Harman and Pronzato (2007).
+    Source: Kiefer and Wolfowitz (1960); dual: Titterington (1975).
 
     >>> design = d_optimal([[1, -1], [1, 0], [1, 1]])        # a straight line on [-1, 1]
     >>> design.weights.round(6).tolist(), design.support.tolist()
@@ -213,7 +213,7 @@ def simplex_weights(
         if gap <= tol or round_ - best_round > _PATIENCE:
             break
         working, w = _enlarge(points, root, v, working, w, gap)
-        inner = max(0.1 * tol, min(1e-2, 0.05 * gap))
+        inner = max(0.01 * tol, min(1e-2, 0.01 * gap))
         w, used = interior_point(points[working], np.full(len(w), np.inf), w, inner)
         steps += used
         keep = w > 1e-3 * tol / len(w)

@@ -100,7 +100,7 @@ def interior_point(a: Floats, upper: Floats, w: Floats, tol: float) -> tuple[Flo
             return best_w, step
         if step == 0:
             x = _first_slacks(x, v, min(marginal, d), 0.1 * (mean - d), bounded)
-        moved = _newton_step(x, y, v, bounded, 0.3 * tol * d)
+        moved = _newton_step(x, y, v, bounded, 0.01 * tol * d)
         if moved is None:
             return best_w, step
         x = moved

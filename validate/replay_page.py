@@ -29,6 +29,7 @@ COLOURS = {
     "practical_apo_best_teacher": ("#009E73", ":"),
     "uncertainty_best_teacher": ("#E69F00", ":"),
 }
+WIDE = ".plots { grid-template-columns: repeat(auto-fit, minmax(27rem, 1fr)) } .answer + .answer { margin-top: .5rem }"
 BANDED = ("random", "dual")
 Summary = dict[str, Any]
 
@@ -79,17 +80,15 @@ def _draw_agreement(axes: Axes, summary: Summary) -> None:
         _draw_band(axes, labels, band, name)
     feature = summary["best_feature"]["estimate"]
     axes.plot(labels, feature, color="#999999", linestyle=":", label="best single feature")
-    for key, text in (
-        ("shared", "all training labels"),
-        ("majority", "most that one answer a pair can"),
+    for key, text, line in (
+        ("shared", "all training labels", "-."),
+        ("majority", "bound: each pair's majority", "-"),
     ):
-        level = judged[key]["estimate"]
-        axes.axhline(level, color="#999999", linewidth=0.8)
-        axes.annotate(
-            text, (labels[-1], level), ha="right", va="bottom", fontsize=8, color="#555555"
+        axes.axhline(
+            judged[key]["estimate"], color="#999999", linewidth=1, linestyle=line, label=text
         )
     axes.set(xlabel="labels bought", ylabel="held-out agreement")
-    axes.legend(fontsize=8, frameon=False, ncols=2)
+    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
 
 
 def _draw_differences(axes: Axes, summary: Summary) -> None:
@@ -99,7 +98,7 @@ def _draw_differences(axes: Axes, summary: Summary) -> None:
         _draw_band(axes, summary["labels"], points, name)
     axes.set(xlabel="labels bought", ylabel="agreement minus random's, in points")
     if summary["differences"]:
-        axes.legend(fontsize=8, frameon=False, ncols=2)
+        axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
 
 
 def _draw_savings(axes: Axes, summary: Summary) -> None:
@@ -230,6 +229,11 @@ def page(summary: Summary) -> str:
     answer = summary["answer"]
     bad = "" if any(r["in_words"] == answer and r["finding"] == "saves" for r in rows) else " bad"
     wrong = "" if judged["verdict"].startswith(("no sign", "tastes differ")) else " bad"
+    caution = (
+        f'<p class="answer{wrong}">{escape(judged["verdict"].capitalize())}: see below.</p>'
+        if wrong
+        else ""
+    )
     others = "".join(f"<li>{escape(r['in_words'])}</li>" for r in rows if r["in_words"] != answer)
     method = "".join(f"<li>{escape(m)}</li>" for m in summary["method"])
     table, people = _table(*selector_cells(summary)), _table(*annotator_cells(summary))
@@ -237,11 +241,11 @@ def page(summary: Summary) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>activeduel: replay</title><style>{STYLE}</style></head><body>"
+        f"<title>activeduel: replay</title><style>{STYLE}{WIDE}</style></head><body>"
         "<h1>Would active selection have saved labels?</h1>"
         f'<p class="soft">{escape(summary["origin"])}</p>'
         f'<p class="answer{bad}">{escape(answer)}</p><ul class="soft">{others}</ul>'
-        f'<div class="plots">{"".join(plots(summary))}</div>{table}'
+        f'{caution}<div class="plots">{"".join(plots(summary))}</div><p></p>{table}'
         f'<section><h2>Is one shared reward right?</h2><p class="answer{wrong}">'
         f"<b>{escape(judged['verdict'].capitalize())}.</b> {escape(judged['in_words'])}</p></section>"
         f"<section><h2>Whose answers were worth asking?</h2>{people}"

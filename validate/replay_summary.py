@@ -13,8 +13,15 @@ import numpy as np
 from ..sim.one_reward import Annotators, Tastes
 from ..sim.recorded import Recorded
 from ..sim.recorded_pool import LARGEST_OFFER
-from ..sim.refit import MARGIN_SD, MOST_ANNOTATORS, RATIONALITY_GROWTH, RIDGE
-from ..sim.replay import LABELS_PER_DIMENSION, TWIN, Replay
+from ..sim.refit import (
+    LABELS_PER_DIMENSION,
+    MARGIN_SD,
+    MOST_ANNOTATORS,
+    MOST_DIMENSIONS,
+    RATIONALITY_GROWTH,
+    RIDGE,
+)
+from ..sim.replay import TWIN, Replay
 from ..theory.checks import Floats, Ints
 
 BARELY = 0.55  # a reward whose agreement stays below this explains almost nothing
@@ -93,7 +100,7 @@ def savings(replay: Replay, ratio: float) -> dict[str, dict[str, Any]]:
 
 
 def _percent(value: float | None) -> str:
-    return "?" if value is None else f"{100 * value:.0f} %"
+    return "?" if value is None else f"{round(100 * value)} %"
 
 
 def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, str]:
@@ -110,7 +117,10 @@ def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, st
     if high < 0:
         needs = f"it needs {_percent(-estimate)} more labels ({span})"
         return "worse", f"{name} is worse than random: {needs}."
-    return "no better", f"{name}: no better than random, on this evidence (saves {_percent(estimate)}, {span})."
+    return (
+        "no better",
+        f"{name}: no better than random, on this evidence (saves {_percent(estimate)}, {span}).",
+    )
 
 
 def _curves(replay: Replay) -> dict[str, Floats]:
@@ -314,7 +324,7 @@ def _method(recorded: Recorded, replay: Replay, training: float, held: float) ->
         (
             f"Features: {columns} columns, each divided by its root mean square on the training pairs (no "
             "centring: z and -z are one question), turned to principal components; at most budget / "
-            f"{LABELS_PER_DIMENSION} are kept: {min(replay.dimensions)} to {max(replay.dimensions)}, "
+            f"{LABELS_PER_DIMENSION} and {MOST_DIMENSIONS} are kept: {min(replay.dimensions)} to {max(replay.dimensions)}, "
             f"{_percent(kept)} of the variance."
         ),
         (

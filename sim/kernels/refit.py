@@ -22,7 +22,7 @@ from .linear_algebra import (
     weighted_gram,
 )
 
-TOLERANCE = 1e-22  # Newton decrement squared at which theta is exact for our purposes
+NEAR = 1e-17  # squared Newton decrement from which one more step leaves only rounding
 MAX_STEPS = 200
 
 Cells = namedtuple("Cells", "x trials wins margin residual weight step_margin work")
@@ -84,26 +84,23 @@ def maximise(cells, n, ridge, fit):
     _gradient(cells, n, ridge, fit)
     if not refresh(cells, n, ridge, fit):
         return False
-    fresh = True
     decrement = solve(fit.lower, fit.gradient, fit.step)
     for _ in range(MAX_STEPS):
-        if decrement <= TOLERANCE:
-            return fresh or refresh(cells, n, ridge, fit)
         products(cells.x, fit.step, n, cells.step_margin)
         rho = largest_size(cells.step_margin, n)
         alpha = math.log1p(rho) / rho if rho > 1e-12 else 1.0
         for k in range(fit.theta.size):
             fit.theta[k] += alpha * fit.step[k]
         _gradient(cells, n, ridge, fit)
-        fresh = False
+        if decrement <= NEAR:
+            return refresh(cells, n, ridge, fit)
         before = decrement
         decrement = solve(fit.lower, fit.gradient, fit.step)
-        if decrement > before / 900.0 and decrement > TOLERANCE:
+        if decrement > before / 900.0 and decrement > NEAR:
             if not refresh(cells, n, ridge, fit):
                 return False
-            fresh = True
             decrement = solve(fit.lower, fit.gradient, fit.step)
-            if decrement >= 0.25 * before and before < 1e-16:
+            if decrement >= 0.25 * before and before < 1e-12:
                 return True  # rounding is all that is left
     return False
 

@@ -197,7 +197,7 @@ def _first_best(score):
 
 
 @njit(error_model="numpy")
-def _jointly_best(world, ws, sign):
+def _jointly_best(world, ws, sign, masked):
     """argmax over (pair, teacher) of sign log(1 + w v) / cost, first in (pair, teacher) order.
 
     The logarithm is monotone and a price belongs to a teacher: one logarithm a teacher is enough.
@@ -209,7 +209,7 @@ def _jointly_best(world, ws, sign):
         gain, w = ws.score[j], ws.weight[j]
         for i in range(n):
             gain[i] = sign * w[i] * leverage[i]
-        if world.limited or sign < 0:
+        if masked:
             for i in range(n):
                 if not _open(ws, i, j):
                     gain[i] = -np.inf
@@ -267,7 +267,7 @@ def choose(world, ws, rule, seed, counter):
             ws.work[i] = ws.weight[j, i] * ws.leverage[i] if _open(ws, i, j) else -np.inf
         return _first_best(ws.work), j
     if rule.pair == GAIN and rule.teacher != BEST:
-        i, j = _jointly_best(world, ws, rule.sign)
+        i, j = _jointly_best(world, ws, rule.sign, world.limited or rule.greedy == 0)
         return i, j if rule.teacher == CHOSEN else _random_teacher(ws, i, seed, counter)
     _score_pairs(world, ws, rule)
     i = _first_best(ws.work)

@@ -245,7 +245,7 @@ def test_neighbours_that_straddle_an_optimal_point(n, d):
     """An even grid misses 0: two all but parallel points share its weight; steps used to cycle."""
     design = d_optimal(np.vander(np.linspace(-1, 1, n), d), tol=1e-8)
     assert design.gap <= 1e-8
-    np.testing.assert_allclose(design.weights, design.weights[::-1], atol=1e-4)
+    np.testing.assert_allclose(design.weights, design.weights[::-1], atol=1e-3)
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8, 1e-10])

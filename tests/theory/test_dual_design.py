@@ -53,7 +53,7 @@ def test_two_parameter_logistic():
     c = 1.5434046384182083
     x = np.union1d(np.linspace(-6, 6, 1201), [-c, c])
     design = dual_design(pool_of(np.column_stack([np.ones_like(x), x])), [0.0, 1.0], tol=1e-9)
-    assert np.exp(design.log_det) == pytest.approx(0.0501184943375, rel=1e-9)
+    assert np.exp(design.log_det) == pytest.approx(0.0501184943375, rel=3e-9)  # d tol
     np.testing.assert_allclose(design.weights[np.isin(x, [-c, c]), 0], 0.5, atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...sim import ALGORITHMS, simulate
 from ...sim.algorithms import Labelling
 from ...theory.checks import Floats
-from ..claim import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED, Claim, Observations, Run, Statistic, Test
+from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean, Normal
 from .negative_controls import LEAST_INFORMATIVE
 from .worlds import hard_margin_pool, log_generalized_mse
@@ -23,7 +23,7 @@ FRESH_PAIRS = 2000
 RIDGE = 1e-2  # in every reported estimate: some rivals leave replicates without a finite optimum
 
 
-@lru_cache(maxsize=len(RIVALS))
+@lru_cache(maxsize=len(RIVALS) + 2)
 def _errors(algorithm: str | Labelling, horizon: int, replicates: int, seed: int, workers: int) -> Floats:
     """(R, d) errors; rivals are run once for the true check and its sabotage."""
     pool = hard_margin_pool()
@@ -122,8 +122,6 @@ def _accuracy(rival: str) -> Test:
         sabotage="dual's gain negated: the least informative pair and teacher",
     )
 
-
-_ = (NOT_SUPPORTED, UNDERPOWERED)
 
 CLAIM = Claim(
     id="dual/beats",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     marks = tuple(settings["labels"])
     cuts = np.linspace(0, settings["replicates"], PARTS + 1).astype(int).tolist()
     parts = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         paths = _trajectories(marks, low, high - low, run.seed, run.workers)
         parts.append(np.stack([_losses(paths, c, sabotaged) for c in range(len(marks))], axis=2))
         run.progress(high / cuts[-1])
@@ -162,3 +163,70 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     axes.minorticks_off()
     axes.set_title("bands: 95 % of the mean over replicates", fontsize="small", loc="left")
     axes.legend(frameon=False, fontsize="small")
+
+
+# Pilots (world seeds 1 to 3 and this world, run seeds 901, 902, 256 replicates each): no loss above
+# its bound in 1536 replicates, the largest loss is 4 % of its bound; slopes -1.22 to -1.00, the
+# influence on the slope has sd 0.34 to 0.38. Sabotaged: all above, slope 0.001.
+_ALPHA, _POWER = 0.01 / 45, 0.9
+_FOR_BOUND = replicates_for_frequency(0.002, DELTA, _ALPHA, _POWER)
+_FOR_RATE = replicates_for_mean(0.4, 0.25, _ALPHA, _POWER)  # a true slope of -0.7 still shows
+_SMOKE_N = max(200, _FOR_BOUND, _FOR_RATE)
+_EXPECTED = {"smoke": SUPPORTED, "quick": SUPPORTED, "full": SUPPORTED}
+
+CLAIM = Claim(
+    id="dual/suboptimality",
+    statement=(
+        "The pessimistic policy learned from T actively bought labels loses at most "
+        "2 radius E||phi_c(x, pi*(x))||_{H^-1} with probability 1 - delta, and its loss falls at "
+        "least as fast as T^-1/2."
+    ),
+    source="Dual Active Learning for RLHF (arXiv 2410.02504), sub-optimality; bound derived",
+    how=(
+        "20 prompts with 4 Gaussian actions each, d = 4, 3 teachers with rationality 0.5, 1 or 2 by "
+        "context type; dual labels their pairs, the estimate is unpenalised. The policy is "
+        "pointwise, centred at the uniform policy, with the asymptotic radius sqrt(chi2_{d, 0.95}) "
+        "and H at theta_hat, which is what a user has; it acts on 300 fresh prompts. A replicate "
+        "counts against the bound if it is above it at ANY checkpoint, which is stricter than the "
+        "statement. The bound is loose here, by a factor of 25 at least in the pilots. In a smooth "
+        "world like this one a slope near -1 is normal (an error of size T^-1/2 flips an action "
+        "only where two rewards are that close); the statement asks for -1/2."
+    ),
+    tests=(
+        Test(
+            id="dual/suboptimality/bound",
+            statement="the loss exceeds its bound in at most a share delta = 0.05 of the replicates",
+            kind="BOUND",
+            unit="frequency of losses above the bound",
+            target=DELTA,
+            margin=0.0,
+            margin_reason="the statement's own delta; nothing added",
+            power=_POWER,
+            expected=_EXPECTED,
+            sabotage=SABOTAGE,
+        ),
+        Test(
+            id="dual/suboptimality/rate",
+            statement="log mean loss on log T has slope at most -1/2 (near -1 is usual here)",
+            kind="BOUND",
+            unit="slope of log mean loss on log labels",
+            target=-0.5,
+            margin=0.05,
+            margin_reason=(
+                "the rate is asymptotic: a term of relative size 10 % at the first checkpoint "
+                "that is gone at the last moves the slope by log(1.1) / log(4) = 0.07"
+            ),
+            power=_POWER,
+            expected=_EXPECTED,
+            sabotage=SABOTAGE,
+        ),
+    ),
+    settings={
+        "smoke": {"labels": [200, 400, 800], "replicates": _SMOKE_N},
+        "quick": {"labels": [200, 400, 800, 1600, 3200], "replicates": max(400, _SMOKE_N)},
+        "full": {"labels": [200 * 2**k for k in range(7)], "replicates": 2000},
+    },
+    measure=measure,
+    judge=judge,
+    draw=draw,
+)

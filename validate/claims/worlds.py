@@ -24,9 +24,10 @@ def hard_margin_pool() -> PairPool:
 
 
 def sharp_pool() -> PairPool:
-    """As the default with every rationality above 1, so that leaving out rationality^2 shows."""
+    """Every rationality above 1, so that a forgotten rationality^2 shows; |theta'z| below 1/2."""
     teachers = Teachers([[1.25, 1.5, 2], [2, 1.25, 1.5], [1.5, 2, 1.25], [1.5, 1.5, 1.5]])
-    return PairPool.synthetic(300, 5, 3, teachers, np.random.default_rng(WORLD_SEED))
+    rng = np.random.default_rng(WORLD_SEED)
+    return PairPool.synthetic(300, 5, 3, teachers, rng, margins=(0, 0.5))
 
 
 def efficiencies(information: Floats, log_det_optimum: float, labels: int) -> Floats:
