@@ -10,6 +10,15 @@ from .design import Design, d_optimal
 from .dual_design import dual_design
 from .estimate import Estimate, JointEstimate, fit_jointly, fit_preferences
 from .exact_design import d_efficiency, exact_design
+from .pessimism import (
+    PessimisticPolicy,
+    lower_confidence_values,
+    pointwise_bound,
+    pointwise_policy,
+    policy_level,
+    policy_level_bound,
+    suboptimality,
+)
 from .pool import Belief, Picks, Pool
 from .preference import fisher_weight, log_likelihood, win_probability
 from .selectors import SELECTORS
@@ -20,6 +29,7 @@ __all__ = [
     "Design",
     "Estimate",
     "JointEstimate",
+    "PessimisticPolicy",
     "Picks",
     "Pool",
     "appo_confidence_radius",
@@ -34,5 +44,11 @@ __all__ = [
     "fit_jointly",
     "fit_preferences",
     "log_likelihood",
+    "lower_confidence_values",
+    "pointwise_bound",
+    "pointwise_policy",
+    "policy_level",
+    "policy_level_bound",
+    "suboptimality",
     "win_probability",
 ]

@@ -66,8 +66,8 @@ def log_likelihood(
 
     ``wins`` and ``trials`` (n,) may be fractional: a tie counts 0.5.
 
-    >>> log_likelihood([[1.0]], [1.0], [0.0]) == np.log(0.5)
-    True
+    >>> round(log_likelihood([[1.0]], [1.0], [0.0]), 6)  # log(1/2)
+    -0.693147
     """
     z = real_array("z", z, (None, None))
     theta = real_array("theta", theta, (z.shape[1],))

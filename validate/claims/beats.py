@@ -24,7 +24,9 @@ RIDGE = 1e-2  # in every reported estimate: some rivals leave replicates without
 
 
 @lru_cache(maxsize=len(RIVALS) + 2)
-def _errors(algorithm: str | Labelling, horizon: int, replicates: int, seed: int, workers: int) -> Floats:
+def _errors(
+    algorithm: str | Labelling, horizon: int, replicates: int, seed: int, workers: int
+) -> Floats:
     """(R, d) errors; rivals are run once for the true check and its sabotage."""
     pool = hard_margin_pool()
     paths = simulate(

@@ -6,7 +6,7 @@ from ...sim.algorithms import Labelling
 from ...sim.kernels.selection import CHOSEN, GAIN, RANDOM_AFTER, Rule
 from ...theory.pool import Belief, Picks, Pool
 from ...theory.selectors import Rng
-from ...theory.selectors.batch import Batch, Leverages, fisher_weights, first_best
+from ...theory.selectors.batch import Batch, Leverages, first_best, fisher_weights
 
 
 def _least_informative(pool: Pool, belief: Belief, budget: float, rng: Rng) -> Picks:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.special import digamma
 
 from ...sim import PairPool, Teachers
 from ...theory.checks import Floats
@@ -12,20 +13,20 @@ WORLD_SEED = 20241002  # of the pools; replicates draw from the run's own seed
 
 def default_pool() -> PairPool:
     """300 Gaussian pairs, d = 5, 3 context types, 4 teachers with rationality in {0.5, 1, 2}."""
-    teachers = Teachers([[0.5, 1, 2], [2, 0.5, 1], [1, 2, 0.5], [1, 1, 1]])
+    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [1.0, 1.0, 1.0]])
     return PairPool.synthetic(300, 5, 3, teachers, np.random.default_rng(WORLD_SEED))
 
 
 def hard_margin_pool() -> PairPool:
     """As the default, but every |theta'z| in [1.5, 4]: the sharpest teacher is often the wrong one."""
-    teachers = Teachers([[0.5, 1, 2], [2, 0.5, 1], [1, 2, 0.5], [0.25, 0.25, 0.25]])
+    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [0.25, 0.25, 0.25]])
     rng = np.random.default_rng(WORLD_SEED)
     return PairPool.synthetic(300, 5, 3, teachers, rng, margins=(1.5, 4))
 
 
 def sharp_pool() -> PairPool:
     """Every rationality above 1, so that a forgotten rationality^2 shows; |theta'z| below 1/2."""
-    teachers = Teachers([[1.25, 1.5, 2], [2, 1.25, 1.5], [1.5, 2, 1.25], [1.5, 1.5, 1.5]])
+    teachers = Teachers([[1.25, 1.5, 2.0], [2.0, 1.25, 1.5], [1.5, 2.0, 1.25], [1.5, 1.5, 1.5]])
     rng = np.random.default_rng(WORLD_SEED)
     return PairPool.synthetic(300, 5, 3, teachers, rng, margins=(0, 0.5))
 
@@ -47,11 +48,11 @@ def log_generalized_mse(errors: Floats) -> tuple[float, Floats]:
     """
     if not np.isfinite(errors).all():
         lost = int((~np.isfinite(errors).all(axis=1)).sum())
-        raise ValueError(f"{lost} of {len(errors)} replicates have no finite estimate at this size.")
+        raise ValueError(
+            f"{lost} of {len(errors)} replicates have no finite estimate at this size."
+        )
     replicates, d = errors.shape
     mse = errors.T @ errors / replicates
-    from scipy.special import digamma
-
     expected = sum(digamma((replicates - k) / 2) for k in range(d)) + d * math.log(2 / replicates)
     value = (float(np.linalg.slogdet(mse)[1]) - float(expected)) / d
     influence = np.einsum("ri,ij,rj->r", errors, np.linalg.inv(mse), errors) / d - 1
