@@ -78,10 +78,9 @@ class PairPool:
         theta /= np.linalg.norm(theta)
         z = rng.standard_normal((pairs, dim))
         if margins is not None:
-            lo = positive_number("margins[0]", margins[0], zero=True)
-            hi = positive_number("margins[1]", margins[1])
-            if lo > hi:
-                raise ValueError(f"margins: found {margins}, needed lo <= hi.")
+            lo, hi = real_array("margins", margins, (2,))
+            if not 0 <= lo <= hi:
+                raise ValueError(f"margins: found {margins}, needed 0 <= lo <= hi.")
             wanted = rng.uniform(lo, hi, pairs) * rng.choice([-1.0, 1.0], pairs)
             z += (wanted - z @ theta)[:, None] * theta
         context = rng.integers(context_types, size=pairs)

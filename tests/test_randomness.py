@@ -63,9 +63,9 @@ def global_draws(text):
             numpy_random = ast.unparse(node.value) in {"np.random", "numpy.random"}
             if numpy_random and node.attr not in {"Generator", "default_rng", "SeedSequence"}:
                 yield node.lineno
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("default_rng"):
-            if not node.args and not node.keywords:
-                yield node.lineno
+        unseeded = isinstance(node, ast.Call) and not (node.args or node.keywords)
+        if unseeded and ast.unparse(node.func).endswith("default_rng"):
+            yield node.lineno
 
 
 def test_no_source_file_uses_a_global_generator():

@@ -45,7 +45,7 @@ def interval_text(
     if value is None:
         return "-"
     estimate, low, high = (
-        "?" if value[k] is None else form.format(by * float(value[k] or 0))
+        "none" if value[k] is None else form.format(by * float(value[k] or 0))
         for k in ("estimate", "low", "high")
     )
     return f"{estimate} [{low}, {high}]"
@@ -102,17 +102,21 @@ def _draw_differences(axes: Axes, summary: Summary) -> None:
 
 
 def _draw_savings(axes: Axes, summary: Summary) -> None:
+    """Intervals of the saving; an arrow where no saving at all is not ruled out."""
     rows = [row for row in summary["selectors"] if "saving" in row][::-1]
     for y, row in enumerate(rows):
-        low, middle, high = (100 * row["saving"][k] for k in ("low", "estimate", "high"))
         colour = _style(row["selector"])["color"]
-        axes.plot([low, high], [y, y], color=colour, linewidth=2)
-        axes.plot(middle, y, "o", color=colour)
+        estimate, low, high = (row["saving"][k] for k in ("estimate", "low", "high"))
+        ends = [-8.0 if low is None else 100 * low, -8.0 if high is None else 100 * high]
+        axes.plot(ends, [y, y], color=colour, linewidth=2)
+        if low is None:
+            axes.plot(-8.0, y, "<", color=colour)
+        if estimate is not None:
+            axes.plot(100 * estimate, y, "o", color=colour)
     axes.axvline(0, color="#000000", linewidth=1.2, linestyle="--")
     axes.set_yticks(range(len(rows)), [row["selector"] for row in rows])
-    axes.set(
-        xlabel="labels saved against random, in % (95 % interval)", ylim=(-0.6, len(rows) - 0.4)
-    )
+    axes.set(xlabel="labels saved against random, in % (95 % interval; arrow: none shown)")
+    axes.set(xlim=(-12, 100), ylim=(-0.6, len(rows) - 0.4))
 
 
 def _draw_annotators(axes: Axes, summary: Summary) -> None:
@@ -186,8 +190,8 @@ def selector_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
             row["selector"],
             interval_text(row["end"]),
             interval_text(row.get("difference"), "{:+.1f}"),
-            interval_text(row["labels_needed"], "{:.0f}", 1),
-            f"{100 * row['reached_share']:.0f}",
+            interval_text(row.get("labels_needed"), "{:.0f}", 1),
+            f"{100 * row['reached_share']:.0f}" if "reached_share" in row else "-",
             interval_text(row.get("saving"), "{:.0f}"),
         ]
         for row in summary["selectors"]

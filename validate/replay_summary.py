@@ -51,51 +51,53 @@ def smoothed(curve: Floats) -> Floats:
     return np.asarray(isotonic_regression(curve).x)
 
 
-def labels_needed(curve: Floats, target: float, labels: Ints) -> tuple[float, bool]:
-    """Labels at which the smoothed curve first reaches ``target``, and whether it does; else the budget.
+def labels_needed(lead: Floats, labels: Ints, held_per_training: float) -> Interval:
+    """Labels from which a selector is level with random's end, given its lead (J, c) over that.
 
-    >>> labels_needed(np.array([0.5, 0.7, 0.6, 0.8]), 0.64, np.array([10, 20, 30, 40]))
-    (20.0, True)
-    >>> labels_needed(np.array([0.5, 0.6]), 0.7, np.array([10, 20]))
-    (20.0, False)
+    Estimate: where the smoothed mean lead reaches 0. Interval: the tests of "lead = 0" at each
+    checkpoint, inverted. high: going back from the budget, the last checkpoint of the unbroken run
+    whose intervals lie above 0 (a fixed sequence of tests, so their number costs nothing); low: the
+    first checkpoint whose interval does not lie below 0. None = beyond the budget, not seen.
+
+    >>> lead = np.array([[-0.2, 0.1, 0.3], [-0.3, 0.0, 0.3]])
+    >>> labels_needed(lead, np.array([10, 20, 30]), 0.5)
+    {'estimate': 20.0, 'low': 20.0, 'high': 30.0}
     """
-    reached = np.flatnonzero(smoothed(curve) >= target - 1e-12)
-    return (float(labels[reached[0]]), True) if len(reached) else (float(labels[-1]), False)
-
-
-def _needed(replay: Replay, name: str, target_by: str) -> tuple[Floats, Floats]:
-    """(J,) labels ``name`` needs for what ``target_by`` reaches at the end, and (J,) whether it gets there."""
-    labels = replay.plan.labels
-    pairs = [
-        labels_needed(curve, float(smoothed(target)[-1]), labels)
-        for curve, target in zip(replay.agreement[name], replay.agreement[target_by], strict=True)
-    ]
-    needed, reached = zip(*pairs, strict=True)
-    return np.array(needed), np.array(reached, dtype=float)
+    bands = [resampled_interval(column, held_per_training) for column in lead.T]
+    level = np.flatnonzero(smoothed(lead.mean(axis=0)) >= 0)
+    not_below = [i for i, band in enumerate(bands) if _at(band, "high") >= 0]
+    above = len(bands)
+    while above and _at(bands[above - 1], "low") > 0:
+        above -= 1
+    return {
+        "estimate": float(labels[level[0]]) if len(level) else None,
+        "low": float(labels[not_below[0]]) if not_below else None,
+        "high": float(labels[above]) if above < len(bands) else None,
+    }
 
 
 def savings(replay: Replay, ratio: float) -> dict[str, dict[str, Any]]:
-    """Labels each selector needs for random's end level, against what random itself needs.
+    """For every selector but random: labels needed for what random reaches with the budget.
 
-    A noisy curve touches its own end level early, so random's own first touch is no yardstick: two
-    independent random runs are made, each gives the target once and is measured against the
-    other's once. A selector that is random in disguise then saves 0 on average.
+    Random's end is the mean of two independent runs, split by split. What is never reached, or
+    never shown to be, is None: no number is put in its place.
     """
-    own = [_needed(replay, TWIN, "random"), _needed(replay, "random", TWIN)]
-    random_needs = (own[0][0] + own[1][0]) / 2
-    out: dict[str, dict[str, Any]] = {}
+    budget = float(replay.plan.budget)
+    target = (replay.agreement["random"][:, -1] + replay.agreement[TWIN][:, -1]) / 2
+    out = {}
     for name in replay.plan.selectors:
-        both = own
-        if name != "random":
-            both = [_needed(replay, name, target) for target in ("random", TWIN)]
-        needs = (both[0][0] + both[1][0]) / 2
+        if name == "random":
+            continue
+        lead = replay.agreement[name] - target[:, None]
+        needed = labels_needed(lead, replay.plan.labels, ratio)
         out[name] = {
-            "labels_needed": resampled_interval(needs, ratio),
-            "reached_share": float(np.mean([both[0][1], both[1][1]])),
+            "labels_needed": needed,
+            "reached_share": float(np.mean([smoothed(row)[-1] >= 0 for row in lead])),
+            "saving": {
+                here: None if needed[there] is None else 1 - _at(needed, there) / budget
+                for here, there in (("estimate", "estimate"), ("low", "high"), ("high", "low"))
+            },
         }
-        if name != "random":
-            saved = (random_needs - needs) / random_needs.mean()
-            out[name]["saving"] = resampled_interval(saved, ratio)
     return out
 
 
@@ -105,21 +107,23 @@ def _percent(value: float | None) -> str:
 
 def in_words(name: str, saving: Interval, random_end: Interval) -> tuple[str, str]:
     """The finding on one selector: saves, worse or no better; and in one sentence."""
-    estimate, low, high = (_at(saving, k) for k in ("estimate", "low", "high"))
-    span = f"95 % interval {_percent(low)} to {_percent(high)}"
     if _at(random_end, "low") <= 0.5:
         return "no better", (
             f"{name}: no better than random. Even with the whole budget random's reward is not shown "
             "to beat a coin, so there is nothing to save."
         )
-    if low > 0:
-        return "saves", f"{name} saves {_percent(estimate)} of the labels ({span})."
-    if high < 0:
-        needs = f"it needs {_percent(-estimate)} more labels ({span})"
-        return "worse", f"{name} is worse than random: {needs}."
-    return (
-        "no better",
-        f"{name}: no better than random, on this evidence (saves {_percent(estimate)}, {span}).",
+    estimate, low, high = (_percent(saving[k]) for k in ("estimate", "low", "high"))
+    if saving["high"] is None:
+        return (
+            "worse",
+            f"{name} is worse than random: the whole budget does not get it where random ends.",
+        )
+    if (saving["low"] or 0.0) > 0:
+        return "saves", f"{name} saves {estimate} of the labels (95 % interval {low} to {high})."
+    best = "no saving" if saving["estimate"] is None else f"best guess {estimate}"
+    return "no better", (
+        f"{name}: no better than random, on this evidence ({best}; the 95 % interval reaches from no "
+        f"saving to {high})."
     )
 
 
@@ -255,7 +259,7 @@ def summarise(
     rows = []
     for name in plan.selectors:
         end = resampled_interval(curves[name][:, -1], ratio)
-        row: dict[str, Any] = {"selector": name, "end": end, **saved[name]}
+        row: dict[str, Any] = {"selector": name, "end": end, **saved.get(name, {})}
         if name != "random":
             row["difference"] = resampled_interval((curves[name] - curves["random"])[:, -1], ratio)
             row["finding"], row["in_words"] = in_words(name, row["saving"], random_end)
@@ -342,9 +346,10 @@ def _method(recorded: Recorded, replay: Replay, training: float, held: float) ->
             "selector at a time, not adjusted for looking at several."
         ),
         (
-            "Labels needed: where the monotone fit of a split's curve reaches random's end level; the full "
-            "budget where it does not. Two independent random runs, each the other's yardstick, so that a "
-            "rule no better than random saves 0 on average; random's curve is their mean."
+            "Labels needed for what random reaches with the budget (mean of two independent random runs, "
+            "split by split): estimate where the monotone fit of the mean lead over that level reaches 0; "
+            "interval by inverting the test at each checkpoint. What is not reached, or not shown to be, "
+            "within the budget has no number."
         ),
         (
             "Best single feature: the one column, with its sign, that agrees most with the labels random had "
