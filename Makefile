@@ -5,16 +5,17 @@ PYTHON :=
 ARGS :=
 RUN := .venv/bin/python
 
-.PHONY: help validate figures test core dev clean
+.PHONY: help validate replay figures test core dev clean
 
 help:
 	@echo 'make validate [ARGS="--scale smoke"]   check the papers'"'"' claims: table, report.json, report.html'
+	@echo 'make replay   ARGS="--judgements FILE --features FILE"   would active selection have saved labels?'
 	@echo 'make figures  [ARGS="--only NAME"]     draw the figures: PDF, PNG and the numbers behind them'
 	@echo 'make test                              formatting, types, every test'
 	@echo 'make clean                             remove .venv and caches (results/ stays)'
 	@echo 'PYTHON=python3.13 chooses the interpreter. The first call installs into .venv.'
 
-validate figures: core
+validate replay figures: core
 	@$(RUN) -m activeduel $@ $(ARGS)
 
 test: export OMP_NUM_THREADS = 1

@@ -167,7 +167,9 @@ def _opened(folder: Path) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not record.exists():
-            foreign = sorted(p.name for p in folder.iterdir() if p.suffix in (".pdf", ".png", ".csv"))
+            foreign = sorted(
+                p.name for p in folder.iterdir() if p.suffix in (".pdf", ".png", ".csv")
+            )
             if foreign:
                 raise ValueError(
                     f"--out: found {foreign[0]} in {folder}, which this program did not write; needed a "

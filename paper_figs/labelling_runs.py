@@ -9,7 +9,9 @@ from ..theory.dual_design import dual_design
 from ..theory.exact_design import d_efficiency
 from .figure import Arrays, Experiment, Progress, Settings
 
-WORLD_SEED = 20241002  # of the pools (also those of the claims); replicates draw from the run's seed
+WORLD_SEED = (
+    20241002  # of the pools (also those of the claims); replicates draw from the run's seed
+)
 DIM = 5
 _FEW = ["dual", "random", "conversation_only", "teacher_only", "practical_apo"]
 _EVERY = sorted(ALGORITHMS)

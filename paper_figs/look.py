@@ -35,7 +35,10 @@ LOOKS = {
     "practical_apo": Look(PURPLE, "P", "-.", "practical APO"),
     "uncertainty": Look(ORANGE, "X", ":", "uncertainty"),
 }
-TEACHER_RULES = {"own": "rivals draw the teacher at random*", "best": "rivals ask the most rational"}
+TEACHER_RULES = {
+    "own": "rivals draw the teacher at random*",
+    "best": "rivals ask the most rational",
+}
 _SUFFIX = "_best_teacher"
 
 
@@ -113,7 +116,13 @@ def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> No
             fontsize=7.2,
             color=end.colour,
             fontweight="bold" if end.text.startswith("dual") else "normal",
-            arrowprops={"arrowstyle": "-", "color": end.colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.colour,
+                "lw": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
             annotation_clip=False,
         )
 

@@ -35,19 +35,20 @@ Summary = dict[str, Any]
 
 
 def interval_text(
-    value: dict[str, float | None] | None, form: str = "{:.1f}", by: float = 100
+    value: dict[str, float | None] | None,
+    form: str = "{:.1f}",
+    by: float = 100,
+    missing: str = "none",
 ) -> str:
-    """Estimate and interval, scaled.
+    """Estimate and interval, scaled by ``by``; an end that is None reads ``missing``.
 
-    >>> interval_text({"estimate": 0.5, "low": 0.25, "high": 0.75})
-    '50.0 [25.0, 75.0]'
+    >>> interval_text({"estimate": 0.5, "low": None, "high": 0.75})
+    '50.0 [none, 75.0]'
     """
     if value is None:
         return "-"
-    estimate, low, high = (
-        "none" if value[k] is None else form.format(by * float(value[k] or 0))
-        for k in ("estimate", "low", "high")
-    )
+    ends = (value["estimate"], value["low"], value["high"])
+    estimate, low, high = (missing if end is None else form.format(by * end) for end in ends)
     return f"{estimate} [{low}, {high}]"
 
 
@@ -179,18 +180,21 @@ def selector_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the selectors' table."""
     head = [
         "selector",
-        "agreement at the end, %",
-        "minus random, points",
-        "labels needed",
-        "gets there, %",
-        "saves, %",
+        "agreement\nat the end, %",
+        "minus random,\npoints",
+        "labels\nneeded",
+        "splits that\nget there, %",
+        "saves,\n% of labels",
     ]
+    budget = summary["labels"][-1]
     rows = [
         [
             row["selector"],
             interval_text(row["end"]),
             interval_text(row.get("difference"), "{:+.1f}"),
-            interval_text(row.get("labels_needed"), "{:.0f}", 1),
+            interval_text(row["labels_needed"], "{:.0f}", 1, f">{budget}")
+            if "labels_needed" in row
+            else str(budget),
             f"{100 * row['reached_share']:.0f}" if "reached_share" in row else "-",
             interval_text(row.get("saving"), "{:.0f}"),
         ]
@@ -207,9 +211,9 @@ def annotator_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     head = [
         "annotator",
         "rationality",
-        "agrees with the others, %",
+        "agrees with\nthe others, %",
         "judgements",
-        f"bought by {by}",
+        f"bought\nby {by}",
     ]
     ordered = sorted(
         summary["annotators"],

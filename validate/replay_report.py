@@ -155,10 +155,12 @@ def _earlier(folder: Path) -> str | None:
         return None
 
 
-def _rich(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _rich(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for i, title in enumerate(head):
-        table.add_column(title, justify="right" if i else "left", overflow="fold")
+        table.add_column(
+            title, justify="right" if i else "left", overflow="fold", no_wrap=width >= 100
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
@@ -166,12 +168,12 @@ def _rich(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def print_summary(summary: Summary, console: Console) -> None:
     """The tables and the answers in words."""
-    console.print(_rich(*selector_cells(summary)))
+    console.print(_rich(*selector_cells(summary), console.width))
     head, rows = annotator_cells(summary)
     if len(rows) > SHOWN:
         half = SHOWN // 2
         rows = [*rows[:half], [f"... {len(rows) - SHOWN} more", "", "", "", ""], *rows[-half:]]
-    console.print(_rich(head, rows))
+    console.print(_rich(head, rows, console.width))
     for row in summary["selectors"]:
         if "in_words" in row:
             console.print(

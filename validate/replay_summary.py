@@ -59,7 +59,7 @@ def labels_needed(lead: Floats, labels: Ints, held_per_training: float) -> Inter
     whose intervals lie above 0 (a fixed sequence of tests, so their number costs nothing); low: the
     first checkpoint whose interval does not lie below 0. None = beyond the budget, not seen.
 
-    >>> lead = np.array([[-0.2, 0.1, 0.3], [-0.3, 0.0, 0.3]])
+    >>> lead = np.array([[-0.2, 0.0, 0.3], [-0.2, 0.0, 0.3]])
     >>> labels_needed(lead, np.array([10, 20, 30]), 0.5)
     {'estimate': 20.0, 'low': 20.0, 'high': 30.0}
     """

@@ -81,15 +81,18 @@ def draw_below(seed, counter, n):
     return k
 
 
-@njit(error_model="numpy")
-def _open(ws, i, j):
-    return ws.left[j, i] != 0 and not ws.taken[j, i]
+# Functions called once a pair take arrays, not records: a record's arrays are counted at each call.
 
 
 @njit(error_model="numpy")
-def _pair_open(ws, i):
-    for j in range(ws.left.shape[0]):
-        if _open(ws, i, j):
+def _open(left, taken, i, j):
+    return left[j, i] != 0 and not taken[j, i]
+
+
+@njit(error_model="numpy")
+def _pair_open(left, taken, i):
+    for j in range(left.shape[0]):
+        if left[j, i] != 0 and not taken[j, i]:
             return True
     return False
 
@@ -101,10 +104,10 @@ def _random_pair(world, ws, seed, counter):
         return draw_below(seed, counter, n)
     count = 0
     for i in range(n):
-        count += _pair_open(ws, i)
+        count += _pair_open(ws.left, ws.taken, i)
     k = draw_below(seed, counter, count)
     for i in range(n):
-        if _pair_open(ws, i):
+        if _pair_open(ws.left, ws.taken, i):
             if k == 0:
                 return i
             k -= 1
@@ -116,10 +119,10 @@ def _random_teacher(ws, i, seed, counter):
     m = ws.left.shape[0]
     count = 0
     for j in range(m):
-        count += _open(ws, i, j)
+        count += _open(ws.left, ws.taken, i, j)
     k = draw_below(seed, counter, count)
     for j in range(m):
-        if _open(ws, i, j):
+        if _open(ws.left, ws.taken, i, j):
             if k == 0:
                 return j
             k -= 1
@@ -133,7 +136,7 @@ def _random_first_teacher(ws, seed, counter):
     count = 0
     for j in range(m):
         for i in range(n):
-            if _open(ws, i, j):
+            if _open(ws.left, ws.taken, i, j):
                 some[j] = True
                 count += 1
                 break
@@ -156,11 +159,11 @@ def random_cell(world, ws, seed, counter):
     count = 0
     for i in range(n):
         for j in range(m):
-            count += _open(ws, i, j)
+            count += _open(ws.left, ws.taken, i, j)
     k = draw_below(seed, counter, count)
     for i in range(n):
         for j in range(m):
-            if _open(ws, i, j):
+            if _open(ws.left, ws.taken, i, j):
                 if k == 0:
                     return i, j
                 k -= 1
@@ -172,7 +175,9 @@ def _best_teacher(world, ws, i):
     """The most rational open teacher of pair i (ties to the lowest index), -1 where none is."""
     best = -1
     for j in range(ws.left.shape[0]):
-        if _open(ws, i, j) and (best < 0 or world.believed[j, i] > world.believed[best, i]):
+        if _open(ws.left, ws.taken, i, j) and (
+            best < 0 or world.believed[j, i] > world.believed[best, i]
+        ):
             best = j
     return best
 
@@ -210,8 +215,9 @@ def _jointly_best(world, ws, sign, masked):
         for i in range(n):
             gain[i] = sign * w[i] * leverage[i]
         if masked:
+            left, taken = ws.left[j], ws.taken[j]
             for i in range(n):
-                if not _open(ws, i, j):
+                if left[i] == 0 or taken[i]:
                     gain[i] = -np.inf
         top = largest(gain)
         if top == -np.inf:
@@ -232,15 +238,28 @@ def _jointly_best(world, ws, sign, masked):
 @njit(error_model="numpy")
 def _score_pairs(world, ws, rule):
     """ws.work: the rule's score of each pair, -inf where nothing can be asked."""
-    for i in range(ws.work.size):
-        if world.limited and not _pair_open(ws, i):
-            ws.work[i] = -np.inf
-        elif rule.pair == GAIN:
-            ws.work[i] = ws.weight[_best_teacher(world, ws, i), i] * ws.leverage[i]
-        elif rule.pair == MARGIN:
-            ws.work[i] = -abs(ws.margin[i])
-        else:
-            ws.work[i] = ws.leverage[i]
+    score, leverage, n = ws.work, ws.leverage, ws.work.size
+    if rule.pair == GAIN:  # with the weight of the most rational open teacher
+        sharpest = np.full(n, -np.inf)
+        score[:] = -np.inf
+        for j in range(ws.left.shape[0]):
+            left, taken, b, w = ws.left[j], ws.taken[j], world.believed[j], ws.weight[j]
+            for i in range(n):
+                if left[i] != 0 and not taken[i] and b[i] > sharpest[i]:
+                    sharpest[i] = b[i]
+                    score[i] = w[i] * leverage[i]
+        return
+    if rule.pair == MARGIN:
+        margin = ws.margin
+        for i in range(n):
+            score[i] = -abs(margin[i])
+    else:
+        score[:] = leverage
+    if world.limited or rule.greedy == 0:
+        left, taken = ws.left, ws.taken
+        for i in range(n):
+            if not _pair_open(left, taken, i):
+                score[i] = -np.inf
 
 
 @njit(error_model="numpy")
@@ -251,7 +270,7 @@ def _teacher(world, ws, rule, i, seed, counter):
         return _best_teacher(world, ws, i)
     choices = np.empty(ws.left.shape[0])
     for j in range(choices.size):
-        choices[j] = ws.weight[j, i] if _open(ws, i, j) else -np.inf
+        choices[j] = ws.weight[j, i] if _open(ws.left, ws.taken, i, j) else -np.inf
     return _first_best(choices)
 
 
@@ -263,9 +282,11 @@ def choose(world, ws, rule, seed, counter):
         return i, _teacher(world, ws, rule, i, seed, counter)
     if rule.pair == GAIN and rule.teacher == RANDOM_FIRST:
         j = _random_first_teacher(ws, seed, counter)
-        for i in range(ws.work.size):
-            ws.work[i] = ws.weight[j, i] * ws.leverage[i] if _open(ws, i, j) else -np.inf
-        return _first_best(ws.work), j
+        score, leverage, weight = ws.work, ws.leverage, ws.weight[j]
+        left, taken = ws.left[j], ws.taken[j]
+        for i in range(score.size):
+            score[i] = weight[i] * leverage[i] if left[i] != 0 and not taken[i] else -np.inf
+        return _first_best(score), j
     if rule.pair == GAIN and rule.teacher != BEST:
         i, j = _jointly_best(world, ws, rule.sign, world.limited or rule.greedy == 0)
         return i, j if rule.teacher == CHOSEN else _random_teacher(ws, i, seed, counter)

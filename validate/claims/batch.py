@@ -72,7 +72,7 @@ def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
 def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     """Efficiency of each rule, one dot a replicate."""
     axes = figure.subplots()
-    for row, (name, values) in enumerate(observations.items()):
+    for row, values in enumerate(observations.values()):
         spread = np.linspace(-0.3, 0.3, len(values))
         axes.plot(values, row + spread, ".", markersize=3, color="#0072B2", alpha=0.5)
         axes.plot(values.mean(), row, "|", markersize=24, color="#D55E00")
@@ -117,7 +117,7 @@ CLAIM = Claim(
         ),
     ),
     settings={
-        "smoke": {"horizon": 1500, "replicates": 40, "batch": 50},
+        "smoke": {"horizon": 2500, "replicates": 80, "batch": 50},
         "quick": {"horizon": 3000, "replicates": 100, "batch": 50},
         "full": {"horizon": 10000, "replicates": 1000, "batch": 50},
     },

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # rationality (teacher, context type), and the two teachers whose rationality the sabotage swaps
 DISTRIBUTIONS: dict[str, tuple[list[list[float]], tuple[int, int]]] = {
     "one-expert": ([[2.0, 2.0, 2.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], (0, 1)),
-    "specialists": ([[2.0, 0.5, 0.5], [0.5, 2.0, 0.5], [0.5, 0.5, 2.0]], (0, 1)),
+    "specialists": ([[2.0, 0.5, 0.5], [1.0, 1.0, 1.0], [0.5, 0.5, 2.0]], (0, 1)),
     "clones": ([[1.5, 0.5, 1.0], [1.5, 0.5, 1.0], [0.5, 1.5, 0.5]], (0, 2)),
     "one-useless": ([[1.5, 0.75, 1.0], [0.75, 1.5, 1.0], [0.0, 0.0, 0.0]], (0, 2)),
     "below-chance": ([[0.5, 0.5, 0.5], [-1.5, -1.5, -1.5], [1.0, 0.25, 0.25]], (0, 1)),
