@@ -1,11 +1,25 @@
 """The figures of the papers, one file each, and the one dict that registers them."""
 
-from . import accuracy, efficiency, generalized_variance
+from . import (
+    accuracy,
+    efficiency,
+    generalized_variance,
+    shift_map,
+    suboptimality,
+    teacher_choice,
+)
 from .figure import PaperFigure
 
 FIGURES: dict[str, PaperFigure] = {
-    figure.name: figure
-    for figure in (generalized_variance.FIGURE, efficiency.FIGURE, accuracy.FIGURE)
+    module.FIGURE.name: module.FIGURE
+    for module in (
+        generalized_variance,
+        efficiency,
+        accuracy,
+        teacher_choice,
+        suboptimality,
+        shift_map,
+    )
 }
 
 __all__ = ["FIGURES", "PaperFigure"]

@@ -53,7 +53,7 @@ def draw(figure: Figure, found: Table) -> None:
         for panel, (rule, title) in zip(row, TEACHER_RULES.items(), strict=True):
             ends = [curve(panel, here.where(selector=s), look(s)) for s in shown(here, rule)]
             logarithmic(panel, y=False)
-            panel.set_title(f"{world} pool; {title}", fontsize=7.8)
+            panel.set_title(f"{world} pool; {title}", fontsize=7.5)
             figure.canvas.draw()
             label_ends(panel, ends, spacing=0.085)
         row[0].set_ylabel("reward accuracy (%)")

@@ -15,16 +15,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..sim.store import Store, algorithm_version, code_version, sources_version, write_atomically
 from ..theory.checks import one_of
 from .figure import SCALES, Arrays, Experiment, Observations, PaperFigure, Settings, Table
 
+if TYPE_CHECKING:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
 PROGRAM = "activeduel figures"
 STYLE = Path(__file__).with_name("style.mplstyle")
 _CAPTION_LINE = 0.125  # inches
-_CAPTION_WIDTH = 130  # characters in 7.2 inches
+_CAPTION_WIDTH = 150  # characters in 7.2 inches
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,8 @@ def render(figure: PaperFigure, table: Table, caption: str) -> dict[str, bytes]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style)
         page = Figure(figsize=(width, height + below), layout="constrained")
-        page.get_layout_engine().set(  # type: ignore[union-attr]
-            rect=(0.0, below / (height + below), 1.0, height / (height + below))
-        )
+        room = (0.0, below / (height + below), 1.0, height / (height + below))
+        cast("ConstrainedLayoutEngine", page.get_layout_engine()).set(rect=room)
         figure.draw(page, table)
         page.text(0.08 / width, (below - 0.04) / (height + below), "\n".join(lines), va="top",
                   fontsize=6.6, color="#333333", linespacing=1.25)  # fmt: skip

@@ -92,5 +92,5 @@ class Table:
         """Comma-separated text: floats with all their digits, NaN as an empty field."""
         lines = [",".join(self._columns)]
         for row in zip(*(column.tolist() for column in self._columns.values()), strict=True):
-            lines.append(",".join("" if value != value else str(value) for value in row))
+            lines.append(",".join("" if str(value) == "nan" else str(value) for value in row))
         return "\n".join(lines) + "\n"

@@ -10,7 +10,18 @@ import numpy as np
 from .figure import Observations, PaperFigure, Settings, Table
 from .intervals import generalized_variance
 from .labelling_runs import DIM, ESTIMATES
-from .look import BLACK, QUIET, TEACHER_RULES, End, curve, label_ends, logarithmic, look, shown
+from .look import (
+    BLACK,
+    QUIET,
+    TEACHER_RULES,
+    End,
+    curve,
+    label_ends,
+    logarithmic,
+    look,
+    plain_values,
+    shown,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,13 +66,14 @@ def crossover(found: Table) -> int | None:
     return ahead
 
 
+def never_estimated(found: Table, selectors: list[str]) -> list[str]:
+    """Names of the selectors without a single point: at every T some replicate has no estimate."""
+    empty = [s for s in selectors if np.isnan(found.where(selector=s)["value"]).all()]
+    return [look(s).label for s in empty]
+
+
 def caption(found: Table, settings: Settings) -> str:
     cross, replicates = crossover(found), settings["replicates"]
-    never = [
-        look(s).label + (" (most rational teacher)" if s.endswith("_best_teacher") else "")
-        for s in found.distinct("selector")
-        if np.isnan(found.where(selector=s)["value"]).all()
-    ]
     return (
         "Generalized variance det(MSE)^(1/d) of the maximum-likelihood reward (no ridge) against labels "
         "bought, by selector; below, the same divided by the bound exp(-log det M* / d) / T of the optimal "
@@ -69,9 +81,7 @@ def caption(found: Table, settings: Settings) -> str:
         "Hard-margin world: 300 pairs, d = 5, every |margin| in [1.5, 4], 3 context types; 3 teachers whose "
         "rationality is 0.5, 1 or 2 by context and one with 0.25. "
         f"{replicates} replicates; bands are point-wise 95 % intervals (delta method). "
-        "A point is drawn only where every replicate has a finite estimate (the CSV counts those without"
-        + (f"; never the case for: {', '.join(never)}" if never else "")
-        + "). "
+        "A point is drawn only where every replicate has a finite estimate (the CSV counts those without). "
         + (
             f"From {cross:,} labels on dual is below all others (vertical line). "
             if cross
@@ -99,15 +109,20 @@ def draw(figure: Figure, found: Table) -> None:
             logarithmic(panel)
             if cross:
                 panel.axvline(cross, color=QUIET, linewidth=0.7, linestyle=":")
+        plain_values(bottom)
         top.set_title(title)
+        if never := never_estimated(found, shown(found, rule)):
+            text = "some replicates never have a finite\nestimate: " + ",\n".join(never)
+            top.text(0.98, 0.98, text, transform=top.transAxes, fontsize=6.8, color=QUIET, ha="right",
+                     va="top")  # fmt: skip
         bottom.set_xlabel("labels bought, T")
         ends.append(End(1.0, "design bound", BLACK))
         figure.canvas.draw()
         label_ends(bottom, ends, spacing=0.085)
     top, bottom = axes[:, 0]
     if cross:
-        top.text(cross, 1.0, f" dual ahead from {cross:,}", transform=top.get_xaxis_transform(),
-                 fontsize=7, color=QUIET, va="top")  # fmt: skip
+        bottom.text(cross, 1.0, f" dual ahead from {cross:,}", transform=bottom.get_xaxis_transform(),
+                    fontsize=7, color=QUIET, va="top")  # fmt: skip
     top.set_ylabel("det(MSE)^(1/d)")
     bottom.set_ylabel("ratio to the bound")
 

@@ -104,7 +104,7 @@ def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> No
             break
         places[1:] += overlap / 2
         places[:-1] -= overlap / 2
-        places += max(0.0, -0.02 - places[0]) - max(0.0, places[-1] - 1.02)
+        places += max(0.0, -0.02 - places[0]) - max(0.0, places[-1] - 0.98)
     for end, height, place in zip(found, heights, places, strict=True):
         axes.annotate(
             end.text,
@@ -137,3 +137,12 @@ def logarithmic(axes: Axes, *, y: bool = True) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     if y:
         axes.set_yscale("log")
+
+
+def plain_values(axes: Axes) -> None:
+    """Plain 1, 2, 5, 10 on a logarithmic value axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

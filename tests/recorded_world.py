@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from activeduel.theory.checks import Floats
 
@@ -18,7 +19,7 @@ def write_world(
     with judgements.open("w", encoding="utf-8") as file:
         file.write("pair_id,annotator,preference,scene\n")
         for _ in range(repeats):
-            wins = rng.random((n, m)) < 1 / (1 + np.exp(-margins))
+            wins = rng.random((n, m)) < expit(margins)
             for (i, j), win in np.ndenumerate(wins):
                 file.write(f"p{i},a{j},{int(win)},s{i % 9}\n")
     with features.open("w", encoding="utf-8") as file:

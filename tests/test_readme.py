@@ -36,7 +36,7 @@ def test_an_example_prints_what_the_readme_says(code, prints):
 def test_every_python_block_is_an_example_and_is_short():
     assert len(examples()) == page("README.md").count("```python") >= 1
     for code, _ in examples():
-        assert len(code.splitlines()) <= 14
+        assert len(code.splitlines()) <= 12
 
 
 def commands():

@@ -51,10 +51,10 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     top = _efficiency(TOP_OF_ONE_RANKING, batch, *common)
     greedy = _efficiency("dual", batch, *common)
     observations = {
-        "one at a time": _efficiency("dual", 1, *common),
-        "greedy batch": top if sabotaged else greedy,
+        "one_at_a_time": _efficiency("dual", 1, *common),
+        "greedy_batch": top if sabotaged else greedy,
         "contender": _efficiency(LEAST_INFORMATIVE, batch, *common) if sabotaged else greedy,
-        "top of one ranking": top,
+        "top_of_one_ranking": top,
     }
     run.progress(1.0)
     return observations
@@ -62,9 +62,9 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
 
 def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
     """Differences of efficiency, paired by replicate."""
-    single, top = observations["one at a time"], observations["top of one ranking"]
+    single, top = observations["one_at_a_time"], observations["top_of_one_ranking"]
     return {
-        "dual/batch/loss": Mean(single - observations["greedy batch"]),
+        "dual/batch/loss": Mean(single - observations["greedy_batch"]),
         "dual/batch/beats-top": Mean(observations["contender"] - top),
     }
 
@@ -76,7 +76,7 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
         spread = np.linspace(-0.3, 0.3, len(values))
         axes.plot(values, row + spread, ".", markersize=3, color="#0072B2", alpha=0.5)
         axes.plot(values.mean(), row, "|", markersize=24, color="#D55E00")
-    axes.set_yticks(range(len(observations)), list(observations))
+    axes.set_yticks(range(len(observations)), [name.replace("_", " ") for name in observations])
     axes.set_xlabel("D-efficiency at the horizon (bar: mean)")
     axes.invert_yaxis()
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 # rationality (teacher, context type), and the two teachers whose rationality the sabotage swaps
 DISTRIBUTIONS: dict[str, tuple[list[list[float]], tuple[int, int]]] = {
-    "one-expert": ([[2.0, 2.0, 2.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], (0, 1)),
+    "one_expert": ([[2.0, 2.0, 2.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], (0, 1)),
     "specialists": ([[2.0, 0.5, 0.5], [1.0, 1.0, 1.0], [0.5, 0.5, 2.0]], (0, 1)),
     "clones": ([[1.5, 0.5, 1.0], [1.5, 0.5, 1.0], [0.5, 1.5, 0.5]], (0, 2)),
-    "one-useless": ([[1.5, 0.75, 1.0], [0.75, 1.5, 1.0], [0.0, 0.0, 0.0]], (0, 2)),
-    "below-chance": ([[0.5, 0.5, 0.5], [-1.5, -1.5, -1.5], [1.0, 0.25, 0.25]], (0, 1)),
+    "one_useless": ([[1.5, 0.75, 1.0], [0.75, 1.5, 1.0], [0.0, 0.0, 0.0]], (0, 2)),
+    "below_chance": ([[0.5, 0.5, 0.5], [-1.5, -1.5, -1.5], [1.0, 0.25, 0.25]], (0, 1)),
 }
 
 
@@ -62,8 +62,8 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
         late = paths.teacher[:, settings["horizon"] // 4 :]
         share = np.stack([(late == j).mean(axis=1) for j in range(len(rationality))], axis=1)
         design = dual_design(pool.ask(), pool.theta).weights.sum(axis=0)
-        observations[f"share {name}"] = _by_kind(share, rationality)
-        observations[f"design {name}"] = _by_kind(design, rationality)
+        observations[f"share_{name}"] = _by_kind(share, rationality)
+        observations[f"design_{name}"] = _by_kind(design, rationality)
         run.progress((step + 1) / len(DISTRIBUTIONS))
     return observations
 
@@ -72,8 +72,8 @@ def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
     """Mean total variation distance between shares bought and the design's."""
     out: dict[str, Statistic] = {}
     for name in DISTRIBUTIONS:
-        away = np.abs(observations[f"share {name}"] - observations[f"design {name}"])
-        out[f"dual/expertise/{name}"] = Mean(away.sum(axis=1) / 2)
+        away = np.abs(observations[f"share_{name}"] - observations[f"design_{name}"])
+        out[f"dual/expertise/{name.replace('_', '-')}"] = Mean(away.sum(axis=1) / 2)
     return out
 
 
@@ -81,19 +81,19 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     """Shares of labels by teacher: bought (bars), optimal design (marks)."""
     panels = figure.subplots(1, len(DISTRIBUTIONS), sharey=True)
     for axes, name in zip(panels, DISTRIBUTIONS, strict=True):
-        share = observations[f"share {name}"].mean(axis=0)
+        share = observations[f"share_{name}"].mean(axis=0)
         where = np.arange(1, len(share) + 1)
         axes.bar(where, share, color="#56B4E9", label="bought")
-        axes.plot(where, observations[f"design {name}"], "D", color="#D55E00", label="design")
-        axes.set(title=name.replace("-", " "), xticks=where, xlabel="teacher", ylim=(0, 1.05))
+        axes.plot(where, observations[f"design_{name}"], "D", color="#D55E00", label="design")
+        axes.set(title=name.replace("_", " "), xticks=where, xlabel="teacher", ylim=(0, 1.05))
     panels[0].set_ylabel("share of labels")
     panels[0].legend(frameon=False)
 
 
 def _test(name: str) -> Test:
     return Test(
-        id=f"dual/expertise/{name}",
-        statement=f"{name.replace('-', ' ')}: shares of labels by teacher match the optimal design",
+        id=f"dual/expertise/{name.replace('_', '-')}",
+        statement=f"{name.replace('_', ' ')}: shares of labels by teacher match the optimal design",
         kind="BOUND",
         unit="total variation distance between shares bought and designed",
         target=0.0,

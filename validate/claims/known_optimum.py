@@ -26,7 +26,7 @@ def worlds() -> dict[str, PairPool]:
         "logistic": PairPool(
             np.column_stack([np.ones_like(slope), slope]), np.zeros(slope.size), [0.0, 1.0], teacher
         ),
-        "one-direction": PairPool(line[:, None], np.zeros(line.size), [1.0], teacher),
+        "one_direction": PairPool(line[:, None], np.zeros(line.size), [1.0], teacher),
     }
 
 
@@ -52,10 +52,10 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
             if name == "logistic"
             else (("point", ONE_DIRECTION),)
         ):
-            observations[f"{name}/{label}"] = (np.abs(position - target) < WINDOW).mean(axis=1)
-        observations[f"points {name}"] = point
+            observations[label] = (np.abs(position - target) < WINDOW).mean(axis=1)
+        observations[f"points_{name}"] = point
         counts = np.bincount(late.ravel(), minlength=point.size)
-        observations[f"share {name}"] = counts / counts.sum()
+        observations[f"share_{name}"] = counts / counts.sum()
         run.progress(0.5 if name == "logistic" else 1.0)
     return observations
 
@@ -63,7 +63,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
 def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
     """Mean shares."""
     return {
-        f"dual/known-optimum/{key}": Mean(observations[key])
+        f"dual/known-optimum/{key}": Mean(observations[key.rpartition("/")[2]])
         for key in ("logistic/plus", "logistic/minus", "one-direction/point")
     }
 
@@ -73,10 +73,10 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     panels = figure.subplots(1, 2)
     for axes, name, targets in (
         (panels[0], "logistic", (-LOGISTIC, LOGISTIC)),
-        (panels[1], "one-direction", (ONE_DIRECTION,)),
+        (panels[1], "one_direction", (ONE_DIRECTION,)),
     ):
         axes.vlines(
-            observations[f"points {name}"], 0, observations[f"share {name}"], color="#0072B2"
+            observations[f"points_{name}"], 0, observations[f"share_{name}"], color="#0072B2"
         )
         for k, target in enumerate(targets):
             axes.plot(
@@ -87,7 +87,9 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
                 color="#D55E00",
                 label=None if k else "optimal design",
             )
-        axes.set(title=name, xlabel="point", ylabel="share of labels", ylim=(0, None))
+        axes.set(
+            title=name.replace("_", " "), xlabel="point", ylabel="share of labels", ylim=(0, None)
+        )
         axes.legend(frameon=False)
 
 

@@ -202,7 +202,15 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     chart.set_yticks(range(len(mean)), [f"{100 * q:g} %" for q in observations["rare_best"]])
     chart.set_xlabel("labels that touch a rare action")
     chart.set_ylabel("prompts whose best action is rare")
-    chart.set_title("greedy's mean loss less the policy's\n> 0: pessimism pays", fontsize="small")
+    chart.set_title(
+        "greedy's mean loss less the policy's: > 0, pessimism pays\n"
+        "(brackets: the 95 % interval holds 0; frame: the tested cell)",
+        fontsize="small",
+    )
+    i = int(np.flatnonzero(observations["share"] == TESTED_SHARE)[0])
+    j = int(np.flatnonzero(observations["rare_best"] == TESTED_RARE_BEST)[0])
+    x, y = [i - 0.48, i + 0.48], [j - 0.48, j + 0.48]
+    chart.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], "k-", linewidth=2)
     figure.colorbar(image, ax=chart)
     greedy, policy = _tested_cell(observations)
     for values, colour, style, name in (
