@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from .functions import answer_probability
-from .linear_algebra import add_outer, identity
+from .inner import inner
+from .linear_algebra import add_outer, fill, identity
 from .random import LABEL, SELECT, WARM_UP, uniform
 from .refit import certainly_exists, maximise, new_cells, new_fit
 from .selection import (
@@ -64,38 +65,30 @@ def run(
 ) -> None:
     """Fill rows low..high-1 of ``out`` with replicates first_replicate + row."""
     (d, n), m = world.zt.shape, world.cost.size
-    capacity = min(plan.horizon, n * m)
-    room = (new_workspace(n, m, d), new_cells(d, capacity), new_fit(d), new_fit(d))
-    code = _run(world, truth, rule, plan, first_replicate, out, low, high, *room)
-    if code:
-        raise ValueError(
-            "the information (or Gram) matrix is not positive definite while selecting; "
-            "pass a ridge > 0 or a longer warm_up."
-        )
-
-
-@njit(nogil=True, error_model="numpy")
-def _run(world, truth, rule, plan, first_replicate, out, low, high, ws, cells, fit, final):
+    ws, cells = new_workspace(n, m, d), new_cells(d, min(plan.horizon, n * m))
+    cell_of = np.empty((m, n), np.int32)
     for row in range(low, high):
-        code = _replicate(
-            world, truth, rule, plan, first_replicate + row, out, row, ws, cells, fit, final
-        )
-        if code != 0:
-            return code
-    return 0
+        ws.left[:] = world.available
+        cell_of[:] = -1
+        own = Output(*(array[row] for array in out))
+        fits = new_fit(d), new_fit(d)
+        if not _replicate(
+            world, truth, rule, plan, first_replicate + row, own, ws, cells, cell_of, *fits
+        ):
+            raise ValueError(
+                "the information (or Gram) matrix is not positive definite while selecting; "
+                "pass a ridge > 0 or a longer warm_up."
+            )
 
 
-@njit(error_model="numpy")
-def _replicate(world, truth, rule, plan, replicate, out, row, ws, cells, fit, final):
-    d = world.zt.shape[0]
-    ws.left[:] = world.available
+@njit(nogil=True, cache=True, error_model="numpy")
+def _replicate(world, truth, rule, plan, replicate, out, ws, cells, cell_of, fit, final):
+    """One replicate, into one row of the output; False where a matrix is singular."""
+    counter = ws.counter
     identity(plan.ridge, ws.gram)
-    fit.theta[:] = 0.0
-    final.theta[:] = 0.0
-    information = np.zeros((d, d))
-    cell_of = np.full(ws.left.shape, -1, np.int32)
-    counter = np.zeros(4, np.int64)
-    count, bought, mark, fitted = 0, 0, 0, -1
+    identity(0.0, ws.information)
+    # typed zeros: a literal 0 would be compiled into copies of every function it is passed to
+    count, bought, mark, fitted = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     while bought < plan.horizon:
         size = min(plan.batch, plan.horizon - bought)
         counter[0], counter[1], counter[2], counter[3] = replicate, bought, SELECT, 0
@@ -103,32 +96,33 @@ def _replicate(world, truth, rule, plan, replicate, out, row, ws, cells, fit, fi
             size = 1
             counter[2] = WARM_UP
             i, j = random_cell(world, ws, plan.seed, counter)
-            out.pair[row, bought], out.teacher[row, bought] = i, j
-            if ws.left[j, i] > 0:
-                ws.left[j, i] -= 1
+            _take(ws, i, j, out, bought)
         else:
             if needs_fit(rule) and fitted != bought:
                 if not maximise(cells, count, plan.ridge, fit):
-                    return 1
+                    return False
                 fitted = bought
-            if not _select(world, ws, rule, plan.seed, counter, fit, out, row, bought, size):
-                return 1
+            if not _select(world, ws, rule, plan.seed, fit, out, bought, size):
+                return False
         for t in range(bought, bought + size):
-            count = _label(
-                world, truth, plan.seed, replicate, t, out, row, ws, cells, cell_of, count
-            )
-            i, j = out.pair[row, t], out.teacher[row, t]
-            add_outer(information, truth.weight[j, i], world.zt[:, i])
+            count = _label(world, truth, plan.seed, replicate, t, out, ws, cells, cell_of, count)
             if mark < plan.checkpoints.size and t + 1 == plan.checkpoints[mark]:
-                _checkpoint(plan, rule, cells, count, fit, final, out, row, mark)
-                out.information[row, mark] = information
+                _checkpoint(plan, rule, cells, count, fit, final, ws, out, mark)
                 mark += 1
         bought += size
-    return 0
+    return True
 
 
-@njit(error_model="numpy")
-def _select(world, ws, rule, seed, counter, fit, out, row, bought, size):
+@inner
+def _take(ws, i, j, out, t):
+    """Question t goes to teacher j on pair i."""
+    out.pair[t], out.teacher[t] = i, j
+    if ws.left[j, i] > 0:
+        ws.left[j, i] -= 1
+
+
+@inner
+def _select(world, ws, rule, seed, fit, out, bought, size):
     """Pick ``size`` questions while theta stands still; False where a matrix is singular."""
     if not prepare(world, ws, rule, fit):
         return False
@@ -137,29 +131,28 @@ def _select(world, ws, rule, seed, counter, fit, out, row, bought, size):
     if updates:
         start_batch(ws)
     for t in range(bought, bought + size):
-        i, j = choose(world, ws, rule, seed, counter)
-        out.pair[row, t], out.teacher[row, t] = i, j
-        if ws.left[j, i] > 0:
-            ws.left[j, i] -= 1
+        i, j = choose(world, ws, rule, seed, ws.counter)
+        _take(ws, i, j, out, t)
         if rule.greedy == 0:
             ws.taken[j, i] = True
         elif updates:
             absorb(world, ws, rule, i, j)
     if rule.greedy == 0:
-        ws.taken[:] = False
+        fill(False, ws.taken)
     return True
 
 
-@njit(error_model="numpy")
-def _label(world, truth, seed, replicate, t, out, row, ws, cells, cell_of, count):
-    """Ask label t, add it to the sufficient counts and the Gram matrix; the number of cells."""
-    i, j = out.pair[row, t], out.teacher[row, t]
+@inner
+def _label(world, truth, seed, replicate, t, out, ws, cells, cell_of, count):
+    """Ask label t, add it to the sufficient counts and the matrices; the number of cells."""
+    i, j = out.pair[t], out.teacher[t]
     p = answer_probability(
         truth.margin[i], truth.rationality[j, i], truth.lapse[j], truth.bias[j], truth.drift[j], t
     )
     label = uniform(seed, replicate, t, LABEL, 0) < p
-    out.label[row, t] = label
+    out.label[t] = label
     add_outer(ws.gram, 1.0, world.zt[:, i])
+    add_outer(ws.information, truth.weight[j, i], world.zt[:, i])
     twin = world.twin[j, i]
     cell = cell_of[twin, i]
     if cell < 0:
@@ -175,15 +168,20 @@ def _label(world, truth, seed, replicate, t, out, row, ws, cells, cell_of, count
     return count
 
 
-@njit(error_model="numpy")
-def _checkpoint(plan, rule, cells, count, fit, final, out, row, mark):
+@inner
+def _checkpoint(plan, rule, cells, count, fit, final, ws, out, mark):
     """The estimate reported at a checkpoint, with its own ridge, started from the selector's."""
-    if needs_fit(rule):
-        final.theta[:] = fit.theta
-    if maximise(cells, count, plan.final_ridge, final) and (
+    d = fit.theta.size
+    for k in range(d):
+        if needs_fit(rule):
+            final.theta[k] = fit.theta[k]
+        for q in range(d):
+            out.information[mark, k, q] = ws.information[k, q]
+    out.settled[mark] = maximise(cells, count, plan.final_ridge, final) and (
         plan.final_ridge > 0.0 or certainly_exists(cells, count, final)
-    ):
-        out.theta[row, mark] = final.theta
-        out.settled[row, mark] = True
-    else:
-        final.theta[:] = 0.0
+    )
+    for k in range(d):
+        if out.settled[mark]:
+            out.theta[mark, k] = final.theta[k]
+        else:
+            final.theta[k] = 0.0

@@ -5,7 +5,6 @@ Matrices are (d, d) with d up to a few dozen, points are stored by column: ``x``
 
 import math
 
-import numpy as np
 from numba import njit
 
 # Sums may be taken in any order (vector lanes); one machine always takes the same one.
@@ -91,8 +90,9 @@ def products(x, theta, n, out):
 def leverages(x, inverse_lower, n, work, out):
     """out[:n] = ||inverse_lower x_i||^2 = x_i' (lower lower')^-1 x_i."""
     o = out[:n]
-    o[:] = 0.0
     w = work[:n]
+    for i in range(n):
+        o[i] = 0.0
     for k in range(inverse_lower.shape[0]):
         t = inverse_lower[k, 0]
         row = x[0, :n]
@@ -150,12 +150,17 @@ def largest_size(values, n):
     return best
 
 
-@njit
+@njit(error_model="numpy")
+def fill(value, out):
+    """Every entry of the matrix ``out`` = value."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = value
+
+
+@njit(error_model="numpy")
 def identity(scale, out):
     """out = scale I."""
-    out[:] = 0.0
     for i in range(out.shape[0]):
-        out[i, i] = scale
-
-
-EMPTY = np.empty(0)
+        for j in range(out.shape[1]):
+            out[i, j] = scale if i == j else 0.0

@@ -8,10 +8,10 @@ import math
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
 from ...theory.selectors.batch import TIE
 from .functions import exp_negative
+from .inner import inner
 from .linear_algebra import cholesky, invert_lower, largest, leverages, products
 from .random import integer_below
 
@@ -48,9 +48,11 @@ World = namedtuple(
 
 Workspace = namedtuple(
     "Workspace",
-    # left, taken (m, n): labels obtainable, taken in this batch; gram, lower, inverse, precision
-    # (d, d); margin, leverage, work (n,); weight, score (m, n)
-    "left taken gram lower inverse precision margin leverage work weight score",
+    # left, taken (m, n): labels obtainable, taken in this batch; counter (4,): the next draw's name;
+    # information, of the labels so far at the true theta, gram, lower, inverse, precision (d, d);
+    # direction (d,); margin, leverage, work, sharpest (n,); weight, score (m, n)
+    "left taken counter information gram lower inverse precision direction "
+    "margin leverage work sharpest weight score",
 )
 
 
@@ -59,13 +61,15 @@ def new_workspace(pairs, teachers, dim):
     return Workspace(
         np.zeros((teachers, pairs), np.int64),
         np.zeros((teachers, pairs), np.bool_),
-        *(np.zeros((dim, dim)) for _ in range(4)),
-        *(np.zeros(pairs) for _ in range(3)),
+        np.zeros(4, np.int64),
+        *(np.zeros((dim, dim)) for _ in range(5)),
+        np.zeros(dim),
+        *(np.zeros(pairs) for _ in range(4)),
         *(np.zeros((teachers, pairs)) for _ in range(2)),
     )
 
 
-@njit(error_model="numpy")
+@inner
 def needs_fit(rule):
     """Whether the rule looks at theta or the information."""
     return (
@@ -73,7 +77,7 @@ def needs_fit(rule):
     )
 
 
-@njit(error_model="numpy")
+@inner
 def draw_below(seed, counter, n):
     """Next whole number in 0..n-1; counter = [replicate, round, purpose, index], index advances."""
     k = integer_below(seed, counter[0], counter[1], counter[2], counter[3], n)
@@ -84,12 +88,12 @@ def draw_below(seed, counter, n):
 # Functions called once a pair take arrays, not records: a record's arrays are counted at each call.
 
 
-@njit(error_model="numpy")
+@inner
 def _open(left, taken, i, j):
     return left[j, i] != 0 and not taken[j, i]
 
 
-@njit(error_model="numpy")
+@inner
 def _pair_open(left, taken, i):
     for j in range(left.shape[0]):
         if left[j, i] != 0 and not taken[j, i]:
@@ -97,7 +101,15 @@ def _pair_open(left, taken, i):
     return False
 
 
-@njit(error_model="numpy")
+@inner
+def _teacher_open(left, taken, j):
+    for i in range(left.shape[1]):
+        if left[j, i] != 0 and not taken[j, i]:
+            return True
+    return False
+
+
+@inner
 def _random_pair(world, ws, seed, counter):
     n = ws.left.shape[1]
     if not world.limited:
@@ -114,7 +126,7 @@ def _random_pair(world, ws, seed, counter):
     return n - 1
 
 
-@njit(error_model="numpy")
+@inner
 def _random_teacher(ws, i, seed, counter):
     m = ws.left.shape[0]
     count = 0
@@ -129,27 +141,22 @@ def _random_teacher(ws, i, seed, counter):
     return m - 1
 
 
-@njit(error_model="numpy")
+@inner
 def _random_first_teacher(ws, seed, counter):
-    m, n = ws.left.shape
-    some = np.zeros(m, np.bool_)
+    m = ws.left.shape[0]
     count = 0
     for j in range(m):
-        for i in range(n):
-            if _open(ws.left, ws.taken, i, j):
-                some[j] = True
-                count += 1
-                break
+        count += _teacher_open(ws.left, ws.taken, j)
     k = draw_below(seed, counter, count)
     for j in range(m):
-        if some[j]:
+        if _teacher_open(ws.left, ws.taken, j):
             if k == 0:
                 return j
             k -= 1
     return m - 1
 
 
-@njit(error_model="numpy")
+@inner
 def random_cell(world, ws, seed, counter):
     """A uniformly random open (pair, teacher), in (pair, teacher) order: the warm-up."""
     m, n = ws.left.shape
@@ -170,7 +177,7 @@ def random_cell(world, ws, seed, counter):
     return n - 1, m - 1
 
 
-@njit(error_model="numpy")
+@inner
 def _best_teacher(world, ws, i):
     """The most rational open teacher of pair i (ties to the lowest index), -1 where none is."""
     best = -1
@@ -182,7 +189,7 @@ def _best_teacher(world, ws, i):
     return best
 
 
-@njit(error_model="numpy")
+@inner
 def _size(score):
     """Largest |score| among the allowed (> -inf)."""
     best = 0.0
@@ -192,7 +199,7 @@ def _size(score):
     return best
 
 
-@njit(error_model="numpy")
+@inner
 def _first_best(score):
     floor = largest(score) - TIE * _size(score)
     for i in range(score.size):
@@ -201,7 +208,7 @@ def _first_best(score):
     return 0
 
 
-@njit(error_model="numpy")
+@inner
 def _jointly_best(world, ws, sign, masked):
     """argmax over (pair, teacher) of sign log(1 + w v) / cost, first in (pair, teacher) order.
 
@@ -235,13 +242,14 @@ def _jointly_best(world, ws, sign, masked):
     return low_pair, low_teacher
 
 
-@njit(error_model="numpy")
+@inner
 def _score_pairs(world, ws, rule):
     """ws.work: the rule's score of each pair, -inf where nothing can be asked."""
     score, leverage, n = ws.work, ws.leverage, ws.work.size
     if rule.pair == GAIN:  # with the weight of the most rational open teacher
-        sharpest = np.full(n, -np.inf)
-        score[:] = -np.inf
+        sharpest = ws.sharpest
+        for i in range(n):
+            sharpest[i] = score[i] = -np.inf
         for j in range(ws.left.shape[0]):
             left, taken, b, w = ws.left[j], ws.taken[j], world.believed[j], ws.weight[j]
             for i in range(n):
@@ -254,7 +262,8 @@ def _score_pairs(world, ws, rule):
         for i in range(n):
             score[i] = -abs(margin[i])
     else:
-        score[:] = leverage
+        for i in range(n):
+            score[i] = leverage[i]
     if world.limited or rule.greedy == 0:
         left, taken = ws.left, ws.taken
         for i in range(n):
@@ -262,19 +271,30 @@ def _score_pairs(world, ws, rule):
                 score[i] = -np.inf
 
 
-@njit(error_model="numpy")
+@inner
+def _most_informative_teacher(ws, i):
+    """The open teacher of pair i with the largest Fisher weight."""
+    m = ws.left.shape[0]
+    best = -np.inf
+    for j in range(m):
+        if _open(ws.left, ws.taken, i, j):
+            best = max(best, ws.weight[j, i])
+    for j in range(m):
+        if _open(ws.left, ws.taken, i, j) and ws.weight[j, i] >= best - TIE * best:
+            return j
+    return 0
+
+
+@inner
 def _teacher(world, ws, rule, i, seed, counter):
     if rule.teacher == RANDOM_AFTER:
         return _random_teacher(ws, i, seed, counter)
     if rule.teacher == BEST:
         return _best_teacher(world, ws, i)
-    choices = np.empty(ws.left.shape[0])
-    for j in range(choices.size):
-        choices[j] = ws.weight[j, i] if _open(ws.left, ws.taken, i, j) else -np.inf
-    return _first_best(choices)
+    return _most_informative_teacher(ws, i)
 
 
-@njit(error_model="numpy")
+@inner
 def choose(world, ws, rule, seed, counter):
     """One (pair, teacher) by the rule, at the prepared weights and leverages."""
     if rule.pair == RANDOM_PAIR:
@@ -295,7 +315,7 @@ def choose(world, ws, rule, seed, counter):
     return i, _teacher(world, ws, rule, i, seed, counter)
 
 
-@njit(error_model="numpy")
+@inner
 def _weights(world, ws):
     """ws.weight (m, n): Fisher weights at the believed rationality."""
     m, n = ws.weight.shape
@@ -308,7 +328,7 @@ def _weights(world, ws):
             w[i] = b[i] * b[i] * e / (s * s)
 
 
-@njit(error_model="numpy")
+@inner
 def prepare(world, ws, rule, fit):
     """Weights and leverages at the current belief; False where the matrix is singular."""
     n = world.zt.shape[1]
@@ -328,7 +348,7 @@ def prepare(world, ws, rule, fit):
     return True
 
 
-@njit(error_model="numpy")
+@inner
 def start_batch(ws):
     """ws.precision = inverse' inverse: the explicit inverse that a batch keeps current."""
     d = ws.inverse.shape[0]
@@ -340,12 +360,12 @@ def start_batch(ws):
             ws.precision[i, j] = s
 
 
-@njit(error_model="numpy")
+@inner
 def absorb(world, ws, rule, i, j):
     """Sherman-Morrison: the leverages after the pick's weight * z_i z_i' joined the matrix."""
     d, n = world.zt.shape
     weight = 1.0 if rule.pair == GRAM_LEVERAGE else ws.weight[j, i]
-    g = np.empty(d)
+    g = ws.direction
     own = 0.0
     for k in range(d):
         s = 0.0

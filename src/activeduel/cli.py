@@ -111,12 +111,7 @@ def register_replay(commands: Commands) -> None:
 
 
 def run_replay(args: argparse.Namespace) -> int:
-    """Replay the two files and report.
-
-    Its matrices are small: threads inside BLAS would only wait for each other.
-    """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    """Replay the two files and report."""
     from .sim.replay import DEFAULT_SELECTORS
     from .validate import replay_report
 
@@ -159,9 +154,7 @@ def register_figures(commands: Commands) -> None:
 
 
 def run_figures(args: argparse.Namespace) -> int:
-    """Draw the selected figures; small matrices, so threads inside BLAS would only wait."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    """Draw the selected figures."""
     from .paper_figs import FIGURES
     from .paper_figs.engine import Options, make_figures
 
@@ -202,6 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse has printed its message
         return stop.code if isinstance(stop.code, int) else BAD_USAGE
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # small matrices: BLAS threads would wait for each other
     try:
         return int(args.run(args))
     except KeyboardInterrupt as stop:

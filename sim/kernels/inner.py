@@ -1,0 +1,7 @@
+"""The decorator of functions that only kernels call."""
+
+from numba import njit
+
+inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Without entries for Python and C, whose unpacking of some sixty arrays costs as much compile time
+as the mathematics. Such a function cannot be called from Python."""
