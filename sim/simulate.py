@@ -236,7 +236,7 @@ def _run_kernel(
         plan.batch,
         plan.ridge,
         plan.final_ridge,
-        plan.checkpoints,
+        np.array(plan.checkpoints),
     )
 
     def work(low: int, high: int) -> None:
@@ -278,23 +278,32 @@ def _arrays(world: PairPool, plan: Plan) -> tuple[World, kernel.Truth]:
     """The world as the kernel reads it: by teacher and pair, contiguous."""
     teachers, context = world.teachers, world.context
 
-    def by_pair(rationality: Floats) -> Floats:
-        return np.ascontiguousarray(rationality[:, context])
+    def own(array: Any) -> Any:
+        """A writable copy, row by row: a kernel is compiled anew for read-only or strided arrays."""
+        return np.array(array, order="C")
+
+    def by_pair(rationality: Floats) -> Any:
+        return own(rationality[:, context])
 
     assumed = plan.assumed
     twins = (assumed[:, None] == assumed[None]).argmax(axis=1)  # (m, K) first teacher alike
     margin = world.z @ world.theta
     true = by_pair(teachers.rationality)
     arrays = World(
-        np.ascontiguousarray(world.z.T),
+        own(world.z.T),
         by_pair(plan.believed),
         by_pair(assumed),
-        np.ascontiguousarray(twins[:, context]),
-        teachers.cost,
-        np.ascontiguousarray(world.available.T),
+        by_pair(twins),
+        own(teachers.cost),
+        own(world.available.T),
         bool((world.available >= 0).any()),
     )
     truth = kernel.Truth(
-        margin, true, teachers.lapse, teachers.bias, teachers.drift, fisher_weight(margin, true)
+        margin,
+        true,
+        own(teachers.lapse),
+        own(teachers.bias),
+        own(teachers.drift),
+        own(fisher_weight(margin, true)),
     )
     return arrays, truth
