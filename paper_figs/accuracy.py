@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from .figure import Observations, PaperFigure, Settings, Table
 from .intervals import mean_interval
 from .labelling_runs import ACCURACIES, POOLS
-from .look import TEACHER_RULES, curve, label_ends, logarithmic, look, shown
+from .look import (
+    TEACHER_RULES,
+    curve,
+    label_ends,
+    logarithmic,
+    look,
+    percent_by_error,
+    shown,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,24 +49,28 @@ def caption(found: Table, settings: Settings) -> str:
         "hard-margin pool (every |margin| in [1.5, 4]; 3 teachers with rationality 0.5, 1 or 2 by context, one with "
         "0.25). Bottom: labels from a pool of Gaussian pairs (the fourth teacher has 1). Both: 300 pairs, d = 5, 3 "
         f"context types, estimates with ridge {settings['ridge']:g}, as few labels can be separable. Mean of "
-        f"{settings['replicates']} replicates; bands are point-wise 95 % intervals (Student's t). * teacher only "
-        "chooses the teacher and draws the pair. Our world, not a reproduction of the paper's figure."
+        f"{settings['replicates']} replicates; bands are point-wise 95 % intervals (Student's t). The vertical axis "
+        "is spaced by the logarithm of the error, 100 % less the accuracy. * 'teacher only' chooses the teacher and "
+        "draws the pair at random. Our world, not a reproduction of the paper's figure."
     )
 
 
 def draw(figure: Figure, found: Table) -> None:
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
+    labels = []
     for row, world in zip(axes, POOLS, strict=True):
         here = found.where(world=world)
         for panel, (rule, title) in zip(row, TEACHER_RULES.items(), strict=True):
-            ends = [curve(panel, here.where(selector=s), look(s)) for s in shown(here, rule)]
             logarithmic(panel, y=False)
+            percent_by_error(panel, (60, 70, 80, 85, 90, 95, 98, 99))
+            ends = [curve(panel, here.where(selector=s), look(s)) for s in shown(here, rule)]
+            labels.append((panel, ends))
             panel.set_title(f"{world} pool; {title}", fontsize=7.5)
-            figure.canvas.draw()
-            label_ends(panel, ends, spacing=0.085)
         row[0].set_ylabel("reward accuracy (%)")
     for panel in axes[1]:
         panel.set_xlabel("labels bought, T")
+    for panel, ends in labels:
+        label_ends(panel, ends, spacing=0.085)
 
 
 FIGURE = PaperFigure("accuracy", ACCURACIES, (7.2, 5.0), table, caption, draw)

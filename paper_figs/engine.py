@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "activeduel figures"
 STYLE = Path(__file__).with_name("style.mplstyle")
-_CAPTION_LINE = 0.125  # inches
-_CAPTION_WIDTH = 150  # characters in 7.2 inches
+_CAPTION_LINE = 0.133  # inches
+_CAPTION_WIDTH = 142  # characters in 7.2 inches
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,11 @@ def render(figure: PaperFigure, table: Table, caption: str) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     width, height = figure.size
-    lines = textwrap.wrap(caption, int(_CAPTION_WIDTH * width / 7.2))
+    lines = textwrap.wrap(
+        caption.replace(" %", "\N{NO-BREAK SPACE}%"),
+        int(_CAPTION_WIDTH * width / 7.2),
+        break_on_hyphens=False,
+    )
     below = _CAPTION_LINE * len(lines) + 0.12
     style = rc_params_from_file(STYLE, use_default_template=False)
     files: dict[str, bytes] = {}
@@ -155,7 +159,7 @@ def render(figure: PaperFigure, table: Table, caption: str) -> dict[str, bytes]:
         cast("ConstrainedLayoutEngine", page.get_layout_engine()).set(rect=room)
         figure.draw(page, table)
         page.text(0.08 / width, (below - 0.04) / (height + below), "\n".join(lines), va="top",
-                  fontsize=6.6, color="#333333", linespacing=1.25)  # fmt: skip
+                  fontsize=7, color="#333333", linespacing=1.25)  # fmt: skip
         for kind, date in (("pdf", {"CreationDate": None}), ("png", {})):
             stream = io.BytesIO()
             page.savefig(stream, format=kind, metadata={"Title": figure.name, **date})
@@ -179,15 +183,16 @@ def _opened(folder: Path) -> dict[str, Any]:
                 )
             _write_record(folder, {})
         content = json.loads(record.read_bytes())
+        if not isinstance(content, dict) or content.get("program") != PROGRAM:
+            raise ValueError(f"{record}: found a file of another program; pass another --out.")
+        _write_record(folder, content["figures"])  # finds out at once that it cannot
     except OSError as error:
         raise ValueError(
             f"--out: found {folder}, where nothing can be written ({error.strerror}); needed a folder; "
             "pass another one with --out."
         ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{record}: found damaged JSON ({error}); move the file away.") from error
-    if not isinstance(content, dict) or content.get("program") != PROGRAM:
-        raise ValueError(f"{record}: found a file of another program; pass another --out.")
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"{record}: found a damaged file ({error}); move it away.") from error
     return dict(content["figures"])
 
 

@@ -24,6 +24,7 @@ from .look import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -53,14 +54,17 @@ def table(observations: Observations, settings: Settings) -> Table:
     return Table.of(rows)
 
 
-def crossover(found: Table) -> int | None:
-    """The first number of labels from which on dual's value is below every other selector's."""
+def crossover(found: Table, own: str = "value", other: str = "value") -> int | None:
+    """The first number of labels from which on dual's ``own`` is below every rival's ``other``.
+
+    Rivals without an estimate do not count; ``value_high`` against ``value_low`` asks for intervals
+    that are apart.
+    """
     ahead: int | None = None
     for labels in sorted(found.distinct("labels"), reverse=True):
         at = found.where(labels=labels)
-        rivals = at["value"][at["selector"] != "dual"]
-        own = float(at.where(selector="dual")["value"][0])
-        if not own < np.nanmin(rivals, initial=np.inf):
+        rivals = at[other][at["selector"] != "dual"]
+        if not float(at.where(selector="dual")[own][0]) < np.nanmin(rivals, initial=np.inf):
             break
         ahead = labels
     return ahead
@@ -72,22 +76,30 @@ def never_estimated(found: Table, selectors: list[str]) -> list[str]:
     return [look(s).label for s in empty]
 
 
+def _lead(found: Table) -> str:
+    cross, apart = crossover(found), crossover(found, "value_high", "value_low")
+    if cross is None:
+        return "In this range dual's value is not the lowest up to the end. "
+    clear = (
+        "though not with its whole interval up to the end"
+        if apart is None
+        else f"and from {apart:,} on its whole interval lies below all others'"
+    )
+    return f"From {cross:,} labels on dual's value is the lowest (vertical line), {clear}. "
+
+
 def caption(found: Table, settings: Settings) -> str:
-    cross, replicates = crossover(found), settings["replicates"]
+    replicates = settings["replicates"]
     return (
         "Generalized variance det(MSE)^(1/d) of the maximum-likelihood reward (no ridge) against labels "
         "bought, by selector; below, the same divided by the bound exp(-log det M* / d) / T of the optimal "
         "design over (pair, teacher). A ratio of 2 means: twice the labels are needed. "
         "Hard-margin world: 300 pairs, d = 5, every |margin| in [1.5, 4], 3 context types; 3 teachers whose "
         "rationality is 0.5, 1 or 2 by context and one with 0.25. "
-        f"{replicates} replicates; bands are point-wise 95 % intervals (delta method). "
+        f"{replicates} replicates; bands are point-wise 95 % intervals (jackknife on the log scale). "
         "A point is drawn only where every replicate has a finite estimate (the CSV counts those without). "
-        + (
-            f"From {cross:,} labels on dual is below all others (vertical line). "
-            if cross
-            else "In this range dual is not below all others. "
-        )
-        + "* teacher only chooses the teacher and draws the pair. "
+        f"{_lead(found)}"
+        "* 'teacher only' chooses the teacher and draws the pair at random. "
         "Our world, not a reproduction of the paper's figure."
     )
 
@@ -95,13 +107,14 @@ def caption(found: Table, settings: Settings) -> str:
 def draw(figure: Figure, found: Table) -> None:
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
     cross = crossover(found)
+    labels: list[tuple[Axes, list[End | None]]] = []
     for column, (rule, title) in enumerate(TEACHER_RULES.items()):
         top, bottom = axes[:, column]
-        ends: list[End | None] = []
+        values, ratios = [], []
         for selector in shown(found, rule):
             rows = found.where(selector=selector)
-            curve(top, rows, look(selector))
-            ends.append(curve(bottom, rows, look(selector), "ratio"))
+            values.append(curve(top, rows, look(selector)))
+            ratios.append(curve(bottom, rows, look(selector), "ratio"))
         dual = found.where(selector="dual")
         top.plot(dual["labels"], dual["bound"], "--", color=BLACK, linewidth=1.0)
         bottom.axhline(1.0, linestyle="--", color=BLACK, linewidth=1.0)
@@ -112,19 +125,22 @@ def draw(figure: Figure, found: Table) -> None:
         plain_values(bottom)
         top.set_title(title)
         if never := never_estimated(found, shown(found, rule)):
-            text = "some replicates never have a finite\nestimate: " + ",\n".join(never)
-            top.text(0.98, 0.98, text, transform=top.transAxes, fontsize=6.8, color=QUIET, ha="right",
-                     va="top")  # fmt: skip
+            text = "no curve: at every T some\nreplicate lacks an estimate:\n"
+            top.text(0.99, 0.98, text + "\n".join(never), transform=top.transAxes, fontsize=7,
+                     color=QUIET, ha="right", va="top",
+                     bbox={"color": "white", "pad": 1})  # fmt: skip
         bottom.set_xlabel("labels bought, T")
-        ends.append(End(1.0, "design bound", BLACK))
-        figure.canvas.draw()
-        label_ends(bottom, ends, spacing=0.085)
+        values.append(End(float(dual["bound"][-1]), "design bound", BLACK))
+        ratios.append(End(1.0, "design bound", BLACK))
+        labels += [(top, values), (bottom, ratios)]
     top, bottom = axes[:, 0]
     if cross:
-        bottom.text(cross, 1.0, f" dual ahead from {cross:,}", transform=bottom.get_xaxis_transform(),
+        bottom.text(cross, 1.0, f" dual lowest from {cross:,}", transform=bottom.get_xaxis_transform(),
                     fontsize=7, color=QUIET, va="top")  # fmt: skip
-    top.set_ylabel("det(MSE)^(1/d)")
+    top.set_ylabel(r"$\det(\mathrm{MSE})^{1/d}$")
     bottom.set_ylabel("ratio to the bound")
+    for panel, ends in labels:
+        label_ends(panel, ends, spacing=0.085)
 
 
 FIGURE = PaperFigure("generalized_variance", ESTIMATES, (7.2, 5.0), table, caption, draw)

@@ -17,6 +17,16 @@ YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY, QUIET = "#7f7f7f", "#555555"
 
 
+def ink(colour: str) -> str:
+    """A colour darkened by a third, for letters: light hues are hard to read on white.
+
+    >>> ink("#ffffff"), ink(BLACK)
+    ('#aaaaaa', '#000000')
+    """
+    parts = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return "#" + "".join(f"{2 * part // 3:02x}" for part in parts)
+
+
 class Look(NamedTuple):
     """Colour, marker, line and name of one curve."""
 
@@ -53,9 +63,9 @@ def look(selector: str) -> Look:
 
 
 def shown(table: Table, rule: str) -> list[str]:
-    """The selectors of a panel, dual last so that it lies on top."""
+    """The selectors of a panel; dual first: its thick line stays visible under an equal rival's."""
     names = [s for s in table.distinct("selector") if s != "dual" and rule_of(s) == rule]
-    return [*names, "dual"]
+    return ["dual", *names]
 
 
 class End(NamedTuple):
@@ -67,13 +77,18 @@ class End(NamedTuple):
 
 
 def curve(axes: Axes, rows: Table, style: Look, value: str = "value") -> End | None:
-    """A line with markers and its interval as a band; None where nothing can be drawn."""
+    """A line with markers and its interval as a band (a bar at a point without neighbours).
+
+    None where nothing can be drawn.
+    """
     x, y = rows["labels"], rows[value]
     drawn = np.isfinite(y)
     if not drawn.any():
         return None
     low, high = rows[f"{value}_low"], rows[f"{value}_high"]
     axes.fill_between(x, low, high, where=drawn, color=style.colour, alpha=0.18, linewidth=0)
+    alone = drawn & ~np.append(drawn[1:], False) & ~np.append(False, drawn[:-1])
+    axes.vlines(x[alone], low[alone], high[alone], color=style.colour, linewidth=1.0)
     bold = style.label.startswith("dual")
     axes.plot(
         x,
@@ -81,7 +96,8 @@ def curve(axes: Axes, rows: Table, style: Look, value: str = "value") -> End | N
         style.line,
         marker=style.marker,
         color=style.colour,
-        linewidth=2.0 if bold else 1.2,
+        linewidth=2.4 if bold else 1.2,
+        markersize=5.0 if bold else 3.8,
         markeredgecolor="white",
         markeredgewidth=0.4,
         label=style.label,
@@ -90,12 +106,15 @@ def curve(axes: Axes, rows: Table, style: Look, value: str = "value") -> End | N
 
 
 def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> None:
-    """Names at the right edge, each at its curve's height but never on top of one another."""
+    """Names at the right edge, each near its curve's height but never on top of one another.
+
+    Call it when everything is drawn that shares the axes' limits.
+    """
     found = sorted((e for e in ends if e is not None), key=lambda e: e.y)
     if not found:
         return
+    x = axes.get_xlim()[1]  # settles the limits
     to_axes = axes.transScale + axes.transLimits
-    x = axes.get_xlim()[1]
     heights = np.array([float(to_axes.transform((x, e.y))[1]) for e in found]).clip(0, 1)
     places = heights.copy()
     for _ in range(200):  # push overlapping neighbours apart, half each
@@ -109,12 +128,12 @@ def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> No
         axes.annotate(
             end.text,
             xy=(1.0, height),
-            xytext=(1.045, place),
+            xytext=(1.075, place),
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
             fontsize=7.2,
-            color=end.colour,
+            color=ink(end.colour),
             fontweight="bold" if end.text.startswith("dual") else "normal",
             arrowprops={
                 "arrowstyle": "-",
@@ -122,21 +141,33 @@ def label_ends(axes: Axes, ends: list[End | None], spacing: float = 0.075) -> No
                 "lw": 0.6,
                 "shrinkA": 0,
                 "shrinkB": 0,
+                "relpos": (0, 0.5),
             },
             annotation_clip=False,
         )
 
 
 def logarithmic(axes: Axes, *, y: bool = True) -> None:
-    """Log axes with plain numbers at 1, 2, 5 (labels) and at powers of ten (values)."""
+    """Log axes: labels at 1, 2, 5 in plain numbers or thousands (2k); values at powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{v:g}" if v < 1000 else f"{v / 1000:g}k")
+    )
     axes.xaxis.set_minor_formatter(NullFormatter())
     if y:
         axes.set_yscale("log")
+
+
+def percent_by_error(axes: Axes, ticks: tuple[float, ...]) -> None:
+    """A value axis in % whose spacing is the logarithm of what is missing to 100."""
+    axes.set_yscale(
+        "function",
+        functions=(lambda v: -np.log10(np.maximum(100 - v, 0.01)), lambda u: 100 - 10.0**-u),
+    )
+    axes.set_yticks(ticks, [f"{v:g}" for v in ticks])
 
 
 def plain_values(axes: Axes) -> None:

@@ -29,9 +29,10 @@ class Annotators(NamedTuple):
 
     labels: Ints
     agreement: Floats  # decided judgements with the sign of the others' summed votes; NaN: none
-    rationality: Floats  # NaN where not estimated one by one
-    standard_error: Floats  # 0 for the reference
-    reference: int  # whose rationality is fixed to 1
+    rationality: (
+        Floats  # root mean square 1 over the judgements; NaN where not estimated one by one
+    )
+    standard_error: Floats
     status: str  # of the joint fit
     same_again: float  # how often one annotator, asked again, repeats the answer; NaN: never asked
     same_other: float  # how often another annotator gives the same answer to the same pair
@@ -78,9 +79,9 @@ def _all_cells(recorded: Recorded, mean_square: float, rng: CounterRng) -> Cells
 def describe_annotators(recorded: Recorded) -> Annotators:
     """Rationality with its standard error, agreement with the others, and consistency when asked again.
 
-    All recorded labels are used (nothing here is judged on held-out ones). The reference, fixed to
-    1, is the annotator with most labels, of several the one who agrees most with the others.
-    Beyond 200 annotators the others are estimated together, as one.
+    All recorded labels are used (nothing here is judged on held-out ones). The scale that theta and
+    the rationalities share is set by their root mean square over all judgements, not by one
+    annotator. Beyond 200 annotators the others are estimated together, as one.
     """
     cells = _all_cells(recorded, TABLE_RIDGE * MARGIN_SD**2, CounterRng(0, 0, 0, TABLE))
     labels = np.bincount(recorded.annotator, minlength=cells.teachers)
@@ -88,24 +89,43 @@ def describe_annotators(recorded: Recorded) -> Annotators:
     most = frequent(labels)
     local = np.full(cells.teachers, len(most))
     local[most] = np.arange(len(most))
-    rank = labels[most] + np.nan_to_num(agreement[most], nan=0.0) / 2
-    chosen = int(np.argmax(rank))
+    seats = np.bincount(local, weights=labels).astype(np.float64)
+    # fixed to 1 in the fit: the annotator with most labels, of several the closest to the others
+    first = int(np.argmax(labels[most] + np.nan_to_num(agreement[most], nan=0.0) / 2))
     fit = fit_jointly(
         cells.z[cells.pair],
         cells.wins(cells.size),
         local[cells.teacher],
         np.zeros(len(cells.key), dtype=np.int64),
         trials=cells.size,
-        reference=chosen,
+        reference=first,
         ridge=TABLE_RIDGE,
     )
+    covariance = fit.covariance[cells.z.shape[1] :, cells.z.shape[1] :]
     rationality, error = np.full((2, cells.teachers), math.nan)
-    rationality[most] = fit.rationality[: len(most), 0]
-    variance = np.diag(fit.covariance)[cells.z.shape[1] :][: len(most)]
-    error[most] = np.sqrt(np.maximum(variance, 0.0))
+    found = scaled_to_typical(fit.rationality[:, 0], covariance, seats)
+    rationality[most], error[most] = (values[: len(most)] for values in found)
     again, other = _consistency(recorded, cells)
-    reference = int(most[chosen])
-    return Annotators(labels, agreement, rationality, error, reference, fit.status, again, other)
+    return Annotators(labels, agreement, rationality, error, fit.status, again, other)
+
+
+def scaled_to_typical(b: Floats, covariance: Floats, labels: Floats) -> tuple[Floats, Floats]:
+    """Rationalities b (m,) over their root mean square over the labels, sign of the mean label; standard errors.
+
+    g = b / s, s^2 = sum w b^2, w = labels / sum labels; covariance J C J' (delta method) with
+    J = I / s - b (w b)' / s^3.
+
+    >>> b, error = scaled_to_typical(np.array([1.0, 3.0]), np.diag([0.0, 1.0]), np.array([1.0, 1.0]))
+    >>> b.round(3).tolist(), error.round(3).tolist()      # s^2 = 5; g_1 = 1/s, dg_1/db_2 = -1.5/s^3
+    ([0.447, 1.342], [0.134, 0.045])
+    """
+    share = labels / labels.sum()
+    size = math.sqrt(float(share @ b**2))
+    if not size > 0:
+        return np.full(len(b), math.nan), np.full(len(b), math.nan)
+    slope = np.eye(len(b)) / size - np.outer(b, share * b) / size**3
+    variance = np.einsum("ij,jk,ik->i", slope, covariance, slope, optimize=True)
+    return b * (math.copysign(1.0, float(share @ b)) / size), np.sqrt(np.maximum(variance, 0.0))
 
 
 def _agreement_with_others(recorded: Recorded, cells: Cells) -> Floats:

@@ -115,26 +115,17 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             if not cells:
                 continue
+            line = reader.line_num
             if not width:
                 width = len(cells)
-                twice = sorted({c for c in cells if cells.count(c) > 1})
-                if twice:
-                    _stop(
-                        path,
-                        1,
-                        f"column {twice[0]!r} twice",
-                        "distinct column names",
-                        "Rename one.",
-                    )
+                for name in cells:
+                    if cells.count(name) > 1:
+                        found = f"column {name!r} twice"
+                        _stop(path, line, found, "distinct column names", "Rename or drop one.")
             elif len(cells) != width:
-                _stop(
-                    path,
-                    reader.line_num,
-                    f"{len(cells)} cells",
-                    f"{width}, as in the header",
-                    "Repair the row (quote cells that hold commas).",
-                )
-            yield reader.line_num, cells
+                needed, repair = f"{width}, as in the header", "Repair the row (quote commas)."
+                _stop(path, line, f"{len(cells)} cells", needed, repair)
+            yield line, cells
     except csv.Error as error:
         _stop(path, reader.line_num, f"broken CSV ({error})", "a CSV row", "Repair the row.")
     if not width:

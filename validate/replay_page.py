@@ -68,35 +68,35 @@ def _style(name: str) -> dict[str, Any]:
 
 
 def _draw_band(axes: Axes, labels: list[int], band: dict[str, list[float]], name: str) -> None:
-    axes.plot(labels, band["estimate"], label=name, **_style(name))
+    """A curve in %, above the band of random or dual."""
+    mean, low, high = ([100 * x for x in band[key]] for key in ("estimate", "low", "high"))
+    axes.plot(labels, mean, label=name, zorder=3 if name in BANDED else 2, **_style(name))
     if name in BANDED:
-        axes.fill_between(
-            labels, band["low"], band["high"], color=_style(name)["color"], alpha=0.15, linewidth=0
-        )
+        colour = _style(name)["color"]
+        axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
 
 
 def _draw_agreement(axes: Axes, summary: Summary) -> None:
     labels, judged = summary["labels"], summary["one_reward"]
     for name, band in summary["curves"].items():
         _draw_band(axes, labels, band, name)
-    feature = summary["best_feature"]["estimate"]
-    axes.plot(labels, feature, color="#999999", linestyle=":", label="best single feature")
+    feature = [100 * x for x in summary["best_feature"]["estimate"]]
+    axes.plot(labels, feature, color="#777777", linestyle=":", label="best single feature")
     for key, text, line in (
         ("shared", "all training labels", "-."),
         ("majority", "bound: each pair's majority", "-"),
     ):
         axes.axhline(
-            judged[key]["estimate"], color="#999999", linewidth=1, linestyle=line, label=text
+            100 * judged[key]["estimate"], color="#777777", linewidth=1, linestyle=line, label=text
         )
-    axes.set(xlabel="labels bought", ylabel="held-out agreement")
+    axes.set(xlabel="labels bought", ylabel="held-out agreement, in %")
     axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
 
 
 def _draw_differences(axes: Axes, summary: Summary) -> None:
     axes.axhline(0, color="#000000", linewidth=1.2, linestyle="--")
     for name, band in summary["differences"].items():
-        points = {key: [100 * x for x in values] for key, values in band.items()}
-        _draw_band(axes, summary["labels"], points, name)
+        _draw_band(axes, summary["labels"], band, name)
     axes.set(xlabel="labels bought", ylabel="agreement minus random's, in points")
     if summary["differences"]:
         axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
@@ -114,9 +114,12 @@ def _draw_savings(axes: Axes, summary: Summary) -> None:
             axes.plot(-8.0, y, "<", color=colour)
         if estimate is not None:
             axes.plot(100 * estimate, y, "o", color=colour)
+    most = 100 * (1 - summary["labels"][0] / summary["labels"][-1])
     axes.axvline(0, color="#000000", linewidth=1.2, linestyle="--")
+    axes.axvline(most, color="#777777", linewidth=1, linestyle=":")
+    axes.text(most + 1, len(rows) - 0.55, "warm-up:\nno more\nto see", fontsize=8, va="top")
     axes.set_yticks(range(len(rows)), [row["selector"] for row in rows])
-    axes.set(xlabel="labels saved against random, in % (95 % interval; arrow: none shown)")
+    axes.set(xlabel="labels saved against random, in % (bar: 95 %; arrow: none shown)")
     axes.set(xlim=(-12, 100), ylim=(-0.6, len(rows) - 0.4))
 
 
@@ -124,18 +127,23 @@ def _draw_annotators(axes: Axes, summary: Summary) -> None:
     rows = [row for row in summary["annotators"] if row["rationality"] is not None]
     if not rows:
         return
+    name = rows[0]["bought_by"]
     for row in rows:
         axes.plot(
             [row["low"], row["high"]], [row["bought"]] * 2, color="#56B4E9", linewidth=1, alpha=0.7
         )
-    axes.plot(
-        [r["rationality"] for r in rows], [r["bought"] for r in rows], "o", color="#0072B2", ms=4
-    )
-    axes.axvline(0, color="#999999", linewidth=0.8)
+    b = [row["rationality"] for row in rows]
+    axes.plot(b, [row["bought"] for row in rows], "o", color="#0072B2", ms=4.5, label=name)
+    if name != "random":
+        chance = [row["bought_by_random"] for row in rows]
+        axes.plot(b, chance, "o", color="#555555", mfc="none", ms=4.5, label="random")
+    axes.axvline(0, color="#777777", linewidth=1, linestyle="--")
+    axes.axvline(1, color="#777777", linewidth=1, linestyle=":")
     axes.set(
-        xlabel=f"rationality, {summary['reference']} = 1 (95 % interval)",
-        ylabel=f"labels bought by {rows[0]['bought_by']}, mean over splits",
+        xlabel="rationality (bar: 95 %; 0: a coin, 1: the typical judgement)",
+        ylabel="labels bought, mean over splits",
     )
+    axes.legend(title="bought by", frameon=False, fontsize=8)
 
 
 def plots(summary: Summary) -> list[str]:
@@ -147,10 +155,16 @@ def plots(summary: Summary) -> list[str]:
         (_draw_agreement, "Held-out agreement against labels bought; bands: 95 % over splits"),
         (
             _draw_differences,
-            "The same, split by split against random; band: dual, 95 % over splits",
+            "The difference to random, split by split; band: dual, 95 % over splits",
         ),
-        (_draw_savings, "Labels saved on the way to what random reaches at the end"),
-        (_draw_annotators, "Who was asked: rationality by all judgements, and labels bought"),
+        (
+            _draw_savings,
+            "Labels saved on the way to what random reaches at the end, with 95 % intervals",
+        ),
+        (
+            _draw_annotators,
+            "Whose answers were worth asking: one dot an annotator, by all their judgements",
+        ),
     )
     out = []
     for draw, caption in drawings:
@@ -183,7 +197,6 @@ def selector_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
         "agreement\nat the end, %",
         "minus random,\npoints",
         "labels\nneeded",
-        "splits that\nget there, %",
         "saves,\n% of labels",
     ]
     budget = summary["labels"][-1]
@@ -195,26 +208,20 @@ def selector_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
             interval_text(row["labels_needed"], "{:.0f}", 1, f">{budget}")
             if "labels_needed" in row
             else str(budget),
-            f"{100 * row['reached_share']:.0f}" if "reached_share" in row else "-",
             interval_text(row.get("saving"), "{:.0f}"),
         ]
         for row in summary["selectors"]
     ]
     feature = {k: summary["best_feature"][k][-1] for k in ("estimate", "low", "high")}
-    rows.append(["best single feature", interval_text(feature), "-", "-", "-", "-"])
+    rows.append(["best single feature", interval_text(feature), "-", "-", "-"])
     return head, rows
 
 
 def annotator_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the annotators' table, the most rational first, unknown rationality last."""
     by = summary["annotators"][0]["bought_by"]
-    head = [
-        "annotator",
-        "rationality",
-        "agrees with\nthe others, %",
-        "judgements",
-        f"bought\nby {by}",
-    ]
+    head = ["annotator", "rationality", "agrees with\nthe others, %", "judgements"]
+    head += [f"bought\nby {name}" for name in (by, "random")]
     ordered = sorted(
         summary["annotators"],
         key=lambda r: (r["rationality"] is None, -(r["rationality"] or 0.0), r["annotator"]),
@@ -223,10 +230,9 @@ def annotator_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for row in ordered:
         b = {"estimate": row["rationality"], "low": row["low"], "high": row["high"]}
         text = "-" if row["rationality"] is None else interval_text(b, "{:.2f}", 1)
-        if row["annotator"] == summary["reference"]:
-            text = "1 (reference)"
         agreement = "-" if row["agreement"] is None else f"{100 * row['agreement']:.0f}"
-        rows.append([row["annotator"], text, agreement, str(row["labels"]), f"{row['bought']:.1f}"])
+        bought = [f"{row[key]:.1f}" for key in ("bought", "bought_by_random")]
+        rows.append([row["annotator"], text, agreement, str(row["labels"]), *bought])
     return head, rows
 
 
@@ -238,7 +244,8 @@ def page(summary: Summary) -> str:
     bad = "" if any(r["in_words"] == answer and r["finding"] == "saves" for r in rows) else " bad"
     wrong = "" if judged["verdict"].startswith(("no sign", "tastes differ")) else " bad"
     caution = (
-        f'<p class="answer{wrong}">{escape(judged["verdict"].capitalize())}: see below.</p>'
+        f'<p class="answer{wrong}"><b>{escape(judged["verdict"].capitalize())}</b>, so savings on the way '
+        'to it mean little: <a href="#one-reward">see below</a>.</p>'
         if wrong
         else ""
     )
@@ -252,11 +259,11 @@ def page(summary: Summary) -> str:
         f"<title>activeduel: replay</title><style>{STYLE}{WIDE}</style></head><body>"
         "<h1>Would active selection have saved labels?</h1>"
         f'<p class="soft">{escape(summary["origin"])}</p>'
-        f'<p class="answer{bad}">{escape(answer)}</p><ul class="soft">{others}</ul>'
-        f'{caution}<div class="plots">{"".join(plots(summary))}</div><p></p>{table}'
-        f'<section><h2>Is one shared reward right?</h2><p class="answer{wrong}">'
+        f'{caution}<p class="answer{bad}"><b>{escape(answer)}</b> {escape(summary["room"]["in_words"])}</p>'
+        f'<ul class="soft">{others}</ul><div class="plots">{"".join(plots(summary))}</div><p></p>{table}'
+        f'<section id="one-reward"><h2>Is one shared reward right?</h2><p class="answer{wrong}">'
         f"<b>{escape(judged['verdict'].capitalize())}.</b> {escape(judged['in_words'])}</p></section>"
-        f"<section><h2>Whose answers were worth asking?</h2>{people}"
+        f"<section><h2>Whose answers were worth asking?</h2><p>{escape(summary['worth_asking'])}</p>{people}"
         f'<p class="soft">{escape(summary["annotators_note"])}</p></section>'
         f"<section><h2>How it was done</h2><ul>{method}</ul><pre>{escape(manifest)}</pre></section>"
         "</body></html>\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from ..sim.one_reward import compare_tastes, describe_annotators
 from ..sim.recorded import read_recorded
 from ..sim.replay import DEFAULT_SELECTORS, Plan, plan_replay, replay
 from ..sim.store import algorithm_version, canonical, write_atomically
+from .replay_annotators import WRONG
 from .replay_page import Summary, annotator_cells, page, selector_cells
 from .replay_summary import summarise
 
@@ -72,8 +74,9 @@ def run_replay(options: Options, console: Console | None = None) -> Summary:
     summary = summarise(recorded, outcome, annotators, tastes)
     summary |= {"configuration": configuration, "origin": _origin(options, configuration)}
     content = json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n"
-    write_atomically(folder / FILES[0], page(summary).encode())
+    # the JSON first: it says whose folder this is, so a run killed between the two can be repeated
     write_atomically(folder / FILES[1], content)
+    write_atomically(folder / FILES[0], page(summary).encode())
     print_summary(summary, console)
     seconds = time.perf_counter() - started
     console.print(
@@ -124,10 +127,11 @@ def prepare_folder(folder: Path, configuration: dict[str, Any]) -> None:
     """Make ``folder``; ``ValueError`` where it cannot be written or holds anything that is not this replay's."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:  # what a run killed in write_atomically left
+            for partial in folder.glob(f".tmp-{name}-*"):
+                partial.unlink(missing_ok=True)
         found = sorted(entry.name for entry in folder.iterdir())
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ValueError(
             f"--out: found {folder}, where nothing can be written ({error.strerror}); needed a folder. "
@@ -159,7 +163,10 @@ def _rich(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Tab
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for i, title in enumerate(head):
         table.add_column(
-            title, justify="right" if i else "left", overflow="fold", no_wrap=width >= 100
+            title,
+            justify="right" if i else "left",
+            overflow="fold",
+            no_wrap=width >= 100 and i > 0,
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
@@ -172,12 +179,18 @@ def print_summary(summary: Summary, console: Console) -> None:
     head, rows = annotator_cells(summary)
     if len(rows) > SHOWN:
         half = SHOWN // 2
-        rows = [*rows[:half], [f"... {len(rows) - SHOWN} more", "", "", "", ""], *rows[-half:]]
+        more = [f"... {len(rows) - SHOWN} more", *[""] * (len(head) - 1)]
+        rows = [*rows[:half], more, *rows[-half:]]
     console.print(_rich(head, rows, console.width))
     for row in summary["selectors"]:
         if "in_words" in row:
             console.print(
                 Text(row["in_words"], style="bold" if row["in_words"] == summary["answer"] else "")
             )
+    console.print(Text(summary["room"]["in_words"] + "\n"))
+    console.print(Text(f"Whose answers: {summary['worth_asking']}\n"))
     judged = summary["one_reward"]
-    console.print(Text(f"Shared reward: {judged['verdict']}. {judged['in_words']}"))
+    style = "bold" if judged["verdict"] == WRONG else ""
+    console.print(
+        Text(f"Shared reward: {judged['verdict']}. ", style).append(judged["in_words"], "")
+    )

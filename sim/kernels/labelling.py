@@ -16,7 +16,7 @@ from .functions import answer_probability
 from .inner import inner
 from .linear_algebra import add_outer, fill, identity
 from .random import LABEL, SELECT, WARM_UP, uniform
-from .refit import certainly_exists, maximise, new_cells, new_fit
+from .refit import certainly_exists, learn, maximise, new_cells, new_fit
 from .selection import (
     GAIN,
     GRAM_LEVERAGE,
@@ -99,13 +99,17 @@ def _replicate(world, truth, rule, plan, replicate, out, ws, cells, cell_of, fit
             _take(ws, i, j, out, bought)
         else:
             if needs_fit(rule) and fitted != bought:
-                if not maximise(cells, count, plan.ridge, fit):
+                if not maximise(cells, count, plan.ridge, fit, fitted >= 0):
                     return False
                 fitted = bought
             if not _select(world, ws, rule, plan.seed, fit, out, bought, size):
                 return False
         for t in range(bought, bought + size):
-            count = _label(world, truth, plan.seed, replicate, t, out, ws, cells, cell_of, count)
+            cell, count = _label(
+                world, truth, plan.seed, replicate, t, out, ws, cells, cell_of, count
+            )
+            if fitted >= 0:
+                learn(cells.x, cell, out.label[t], fit)
             if mark < plan.checkpoints.size and t + 1 == plan.checkpoints[mark]:
                 _checkpoint(plan, rule, cells, count, fit, final, ws, out, mark)
                 mark += 1
@@ -144,28 +148,31 @@ def _select(world, ws, rule, seed, fit, out, bought, size):
 
 @inner
 def _label(world, truth, seed, replicate, t, out, ws, cells, cell_of, count):
-    """Ask label t, add it to the sufficient counts and the matrices; the number of cells."""
+    """Ask label t, add it to the sufficient counts and the matrices; its cell, and their number."""
     i, j = out.pair[t], out.teacher[t]
     p = answer_probability(
         truth.margin[i], truth.rationality[j, i], truth.lapse[j], truth.bias[j], truth.drift[j], t
     )
     label = uniform(seed, replicate, t, LABEL, 0) < p
     out.label[t] = label
-    add_outer(ws.gram, 1.0, world.zt[:, i])
-    add_outer(ws.information, truth.weight[j, i], world.zt[:, i])
+    z = ws.direction
+    for k in range(z.size):
+        z[k] = world.zt[k, i]
+    add_outer(ws.gram, 1.0, z)
+    add_outer(ws.information, truth.weight[j, i], z)
     twin = world.twin[j, i]
     cell = cell_of[twin, i]
     if cell < 0:
         cell = count
         cell_of[twin, i] = cell
-        for k in range(world.zt.shape[0]):
-            cells.x[k, cell] = world.assumed[j, i] * world.zt[k, i]
+        for k in range(z.size):
+            cells.x[k, cell] = world.assumed[j, i] * z[k]
         cells.trials[cell] = 0.0
         cells.wins[cell] = 0.0
         count += 1
     cells.trials[cell] += 1.0
     cells.wins[cell] += label
-    return count
+    return cell, count
 
 
 @inner
@@ -176,8 +183,8 @@ def _checkpoint(plan, rule, cells, count, fit, final, ws, out, mark):
         if needs_fit(rule):
             final.theta[k] = fit.theta[k]
         for q in range(d):
-            out.information[mark, k, q] = ws.information[k, q]
-    out.settled[mark] = maximise(cells, count, plan.final_ridge, final) and (
+            out.information[mark, k, q] = ws.information[max(k, q), min(k, q)]
+    out.settled[mark] = maximise(cells, count, plan.final_ridge, final, False) and (
         plan.final_ridge > 0.0 or certainly_exists(cells, count, final)
     )
     for k in range(d):

@@ -10,8 +10,9 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from .functions import exp_negative
+from .functions import exp_negative, fisher_weight, sigmoid
 from .linear_algebra import (
+    add_outer,
     cholesky,
     dot,
     invert_lower,
@@ -72,17 +73,38 @@ def refresh(cells, n, ridge, fit):
 
 
 @njit(error_model="numpy")
-def maximise(cells, n, ridge, fit):
+def learn(x, cell, label, fit):
+    """Bring gradient and information at fit.theta up to date with one more answer on a cell.
+
+    After ``maximise`` and any number of these, ``maximise`` may start ``warm``.
+    """
+    u, own = 0.0, fit.step
+    for k in range(own.size):
+        own[k] = x[k, cell]
+        u += fit.theta[k] * own[k]
+    residual = label - sigmoid(u)
+    for k in range(own.size):
+        fit.gradient[k] += residual * own[k]
+    add_outer(fit.information, fisher_weight(u, 1.0), own)
+
+
+@njit(error_model="numpy")
+def maximise(cells, n, ridge, fit, warm):
     """Newton's method from fit.theta; True where it converged.
 
-    The step is alpha = log(1 + rho) / rho times Newton's, rho = max_i |x_i'step|: the logistic
-    likelihood's third derivative is below its second, which makes this step one that always
-    climbs (Bach 2010, "Self-concordant analysis for logistic regression"); alpha -> 1 at the
-    optimum. A factor is kept as long as it still shrinks the decrement 30-fold.
-    Leaves information and its factor at the final theta.
+    ``warm``: gradient and information belong to fit.theta already (``learn``). The step is
+    alpha = log(1 + rho) / rho times Newton's, rho = max_i |x_i'step|: the logistic likelihood's
+    third derivative is below its second, which makes this step one that always climbs (Bach 2010,
+    "Self-concordant analysis for logistic regression"); alpha -> 1 at the optimum. A factor is
+    kept as long as it still shrinks the decrement 30-fold. Leaves gradient, information and its
+    factor at the final theta.
     """
-    _gradient(cells, n, ridge, fit)
-    if not refresh(cells, n, ridge, fit):
+    if warm:
+        factored = cholesky(fit.information, fit.lower)
+    else:
+        _gradient(cells, n, ridge, fit)
+        factored = refresh(cells, n, ridge, fit)
+    if not factored:
         return False
     decrement = solve(fit.lower, fit.gradient, fit.step)
     for _ in range(MAX_STEPS):

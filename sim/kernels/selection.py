@@ -12,7 +12,15 @@ import numpy as np
 from ...theory.selectors.batch import TIE
 from .functions import exp_negative
 from .inner import inner
-from .linear_algebra import cholesky, invert_lower, largest, leverages, products
+from .linear_algebra import (
+    cholesky,
+    first_at_least,
+    invert_lower,
+    largest,
+    leverages,
+    products,
+    scaled_product,
+)
 from .random import integer_below
 
 # How a pair is chosen: at random; by w v; by v under H; by v under the Gram matrix; by least |margin|.
@@ -50,22 +58,26 @@ Workspace = namedtuple(
     "Workspace",
     # left, taken (m, n): labels obtainable, taken in this batch; counter (4,): the next draw's name;
     # information, of the labels so far at the true theta, gram, lower, inverse, precision (d, d);
-    # direction (d,); margin, leverage, work, sharpest (n,); weight, score (m, n)
+    # direction (d,); margin, leverage, work, sharpest (n,); weight, score (m, n); top (m,)
     "left taken counter information gram lower inverse precision direction "
-    "margin leverage work sharpest weight score",
+    "margin leverage work sharpest weight score top",
 )
 
 
 def new_workspace(pairs, teachers, dim):
     """Room for one replicate's selections."""
+    vectors = ("margin", "leverage", "work", "sharpest")
+    matrices = ("information", "gram", "lower", "inverse", "precision")
     return Workspace(
-        np.zeros((teachers, pairs), np.int64),
-        np.zeros((teachers, pairs), np.bool_),
-        np.zeros(4, np.int64),
-        *(np.zeros((dim, dim)) for _ in range(5)),
-        np.zeros(dim),
-        *(np.zeros(pairs) for _ in range(4)),
-        *(np.zeros((teachers, pairs)) for _ in range(2)),
+        left=np.zeros((teachers, pairs), np.int64),
+        taken=np.zeros((teachers, pairs), np.bool_),
+        counter=np.zeros(4, np.int64),
+        direction=np.zeros(dim),
+        weight=np.zeros((teachers, pairs)),
+        score=np.zeros((teachers, pairs)),
+        top=np.zeros(teachers),
+        **{name: np.zeros(pairs) for name in vectors},
+        **{name: np.zeros((dim, dim)) for name in matrices},
     )
 
 
@@ -202,10 +214,8 @@ def _size(score):
 @inner
 def _first_best(score):
     floor = largest(score) - TIE * _size(score)
-    for i in range(score.size):
-        if score[i] >= floor:
-            return i
-    return 0
+    i = first_at_least(score, score.size, floor)
+    return i if i < score.size else 0
 
 
 @inner
@@ -216,17 +226,16 @@ def _jointly_best(world, ws, sign, masked):
     """
     m, n = ws.score.shape
     best, size = -np.inf, 0.0
-    leverage = ws.leverage
     for j in range(m):
-        gain, w = ws.score[j], ws.weight[j]
-        for i in range(n):
-            gain[i] = sign * w[i] * leverage[i]
+        gain = ws.score[j]
+        scaled_product(sign, ws.weight[j], ws.leverage, gain)
         if masked:
             left, taken = ws.left[j], ws.taken[j]
             for i in range(n):
                 if left[i] == 0 or taken[i]:
                     gain[i] = -np.inf
         top = largest(gain)
+        ws.top[j] = top
         if top == -np.inf:
             continue
         best = max(best, sign * math.log1p(sign * top) / world.cost[j])
@@ -234,11 +243,11 @@ def _jointly_best(world, ws, sign, masked):
     floor = best - TIE * size
     low_pair, low_teacher = n, 0
     for j in range(m):
-        gain, need = ws.score[j], sign * math.expm1(sign * floor * world.cost[j])
-        for i in range(min(n, low_pair)):
-            if gain[i] >= need:
+        need = sign * math.expm1(sign * floor * world.cost[j])
+        if ws.top[j] >= need:
+            i = first_at_least(ws.score[j], low_pair, need)
+            if i < low_pair:
                 low_pair, low_teacher = i, j
-                break
     return low_pair, low_teacher
 
 

@@ -9,7 +9,7 @@ from recorded_world import write_world
 
 from activeduel.sim.kernels.random import CounterRng
 from activeduel.sim.recorded import read_recorded
-from activeduel.sim.recorded_pool import make_cells, offer, pool_of, sell
+from activeduel.sim.recorded_pool import hold_out, make_cells, offer, pool_of, sell
 
 JUDGEMENTS = "pair_id,annotator,preference,scene\np,ann,1,s\np,bob,0,s\nq,ann,0.5,t\n"
 PAIRS = "pair_id,x,y\np,1,2\nq,3,4\n"
@@ -159,6 +159,24 @@ def test_a_broken_npy_is_named(tmp_path, table, ids, message):
     put(tmp_path, "f.npy.ids", ids)
     with pytest.raises(ValueError, match=message):
         read_recorded(put(tmp_path, "j.csv", JUDGEMENTS), tmp_path / "f.npy")
+
+
+def test_ties_count_half_a_win_and_an_undecided_margin_half_an_agreement(tmp_path):
+    rows = "p,ann,1\np,ann,0.5\np,bob,0.5\nq,ann,1\nq,bob,0\nq,bob,0\n"
+    found = read(tmp_path, "pair_id,annotator,preference\n" + rows)
+    z = found.differences(np.arange(2))
+    cells = make_cells(found, np.arange(2), z, CounterRng(7))
+    assert cells.wins(cells.size).tolist() == [1.5, 0.5, 1, 0]  # p: ann, bob; q: ann, bob
+    held = hold_out(found, np.arange(2), z)
+    assert held.first.tolist() == [1, 1] and held.second.tolist() == [0, 2]  # ties are left out
+    for margin, share in (
+        ((1, -1), 3 / 4),
+        ((0, -1), 2.5 / 4),
+        ((-1, 0), 1.5 / 4),
+        ((0, 0), 1 / 2),
+    ):
+        assert held.agreement(np.array(margin, float)) == share
+    assert held.majority() == 3 / 4
 
 
 def test_every_answer_is_sold_once(tmp_path):

@@ -5,10 +5,11 @@ import pytest
 from recorded_world import write_world
 
 from activeduel.sim.kernels.random import CounterRng
-from activeduel.sim.one_reward import compare_tastes, describe_annotators
+from activeduel.sim.one_reward import compare_tastes, describe_annotators, scaled_to_typical
 from activeduel.sim.recorded import read_recorded
 from activeduel.sim.replay import TWIN, plan_replay, replay
 from activeduel.sim.splits import divide, reduce_features, reduced
+from activeduel.theory.estimate import fit_jointly
 
 RNG = np.random.default_rng(3)
 Z = RNG.standard_normal((90, 3)) * [1, 10, 0.1]
@@ -131,10 +132,52 @@ def test_agreement_with_the_truth_is_the_best(world):
 def test_the_annotators_table_finds_the_sharp_one(world):
     found = describe_annotators(world)
     assert found.status == "converged" and found.labels.tolist() == [180] * 3
-    assert found.reference == int(np.argmax(found.agreement))  # equal labels: closest to the others
+    assert np.mean(found.rationality**2) == pytest.approx(1)  # equal labels
     b = found.rationality / found.rationality[1]
     assert b[0] > 2 and abs(b[2]) < 0.5
     assert found.same_again > found.same_other  # a sharp annotator repeats, a coin does not
+
+
+def test_rationalities_and_errors_do_not_depend_on_the_reference():
+    """The fit fixes one teacher's rationality; the root mean square scale undoes the choice."""
+    rng = np.random.default_rng(0)
+    z, teacher = rng.standard_normal((600, 3)), np.arange(600) % 3
+    wins = rng.random(600) < 1 / (1 + np.exp(-z.sum(axis=1) * np.array([2, 1, -0.5])[teacher]))
+    found = []
+    for reference in range(3):
+        fit = fit_jointly(z, wins, teacher, np.zeros(600, int), reference=reference)
+        found.append(scaled_to_typical(fit.rationality[:, 0], fit.covariance[3:, 3:], np.ones(3)))
+    for b, error in found[1:]:
+        assert np.allclose(b, found[0][0], rtol=1e-6) and np.allclose(error, found[0][1], rtol=1e-4)
+    assert found[0][0][2] < 0 and (found[0][1] > 0).all()
+
+
+def test_nothing_held_out_is_seen_before_it_is_judged(world):
+    """Votes and features of held-out pairs change what is measured, never what is bought or learned."""
+    names = ["dual", "random_best_teacher"]
+    plan, splits = plan_replay(world, group="scene", splits=2, budget=60, selectors=names)
+    one = splits._replace(splits=splits.splits[:1])
+    held = np.isin(world.pair, one.splits[0].held_out)
+
+    def flipped(rows):
+        return world._replace(preference=np.where(rows, 1 - world.preference, world.preference))
+
+    values = np.array(world.features.values)
+    values[world.rows[one.splits[0].held_out, 0]] *= -1
+    turned = world._replace(features=world.features._replace(values=values))
+    true = replay(world, plan, one)
+    for other in (flipped(held), turned):
+        found = replay(other, plan, one)
+        assert found.kept_share == pytest.approx(true.kept_share, abs=0)
+        for name in names:
+            assert (found.bought[name] == true.bought[name]).all()
+            assert found.agreement[name] == pytest.approx(1 - true.agreement[name])
+        assert found.best_feature == pytest.approx(1 - true.best_feature)
+        assert found.ceiling[:, 0] == pytest.approx(1 - true.ceiling[:, 0])
+    seen = replay(flipped(~held), plan, one)  # negative control: training votes do matter
+    assert seen.agreement["dual"] == pytest.approx(1 - true.agreement["dual"], abs=0.1)
+    cut = replay(flipped(~held & (world.annotator == 0)), plan, one)
+    assert (cut.bought["dual"] != true.bought["dual"]).any()
 
 
 def test_agreement_and_consistency_against_counting_by_hand(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from recorded_world import write_world
 from rich.console import Console
 
 from activeduel.cli import main
+from activeduel.validate import replay_report
+from activeduel.validate.replay_annotators import worth_asking
+from activeduel.validate.replay_intervals import resampled_interval
 from activeduel.validate.replay_report import Options, run_replay
-from activeduel.validate.replay_summary import labels_needed, resampled_interval, smoothed
+from activeduel.validate.replay_summary import labels_needed, smoothed
 
 QUIET = Console(quiet=True)
 
@@ -92,6 +96,25 @@ def test_opposite_tastes_are_said_to_be_wrong_for_one_reward(tmp_path):
     found = replayed(tmp_path, files, budget=90, splits=8, selectors=("dual",))
     assert found["one_reward"]["verdict"] == "one shared reward is wrong"
     assert "so tastes differ by more than rationality" in found["one_reward"]["in_words"]
+    assert "no ground for dropping anybody" in found["worth_asking"]
+    page = (tmp_path / "out" / "replay.html").read_text()
+    assert page.index("One shared reward is wrong") < page.index(
+        escape(found["answer"])
+    )  # said first
+
+
+def test_annotators_are_counted_by_their_intervals():
+    bounds = {"sharp": (1.1, 2), "typical": (0.5, 1.2), "blunt": (0.1, 0.9), "coin": (-0.5, 1.5)}
+    rows = [
+        {"annotator": name, "rationality": 0.5 * (low + high), "low": low, "high": high}
+        | {"bought": 3.0 if name == "sharp" else 1.0, "bought_by": "dual", "bought_by_random": 1.4}
+        for name, (low, high) in (bounds | {"against": (-2, -1)}).items()
+    ]
+    said = worth_asking(rows, False)
+    assert said.startswith("Of 5 annotators 1 follow") and said.count(" 1 ") == 5
+    assert "dual asked the sharp ones for 43 % of its labels, random for 20 %." in said
+    unknown = [row | {"rationality": None, "low": None, "high": None} for row in rows]
+    assert "could not be estimated" in worth_asking(unknown, False)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +150,35 @@ def test_the_command_writes_both_files_and_repeats_itself(small, tmp_path, capsy
     assert "found in" in capsys.readouterr().err
 
 
+def test_a_run_killed_between_its_files_can_be_repeated(small, tmp_path, monkeypatch):
+    quick = ("--selectors", "dual")
+    assert main(arguments(small, tmp_path / "whole", *quick)) == 0
+    begun = []
+
+    def dies_before_the_second(path, content):
+        if begun:
+            path.with_name(f".tmp-{path.name}-0123").write_bytes(content[:100])
+            raise SystemExit(137)
+        begun.append(path)
+        return write(path, content)
+
+    write = replay_report.write_atomically
+    monkeypatch.setattr(replay_report, "write_atomically", dies_before_the_second)
+    with pytest.raises(SystemExit):
+        main(arguments(small, tmp_path / "cut", *quick))
+    monkeypatch.setattr(replay_report, "write_atomically", write)
+    assert len(list((tmp_path / "cut").iterdir())) == 2
+    assert main(arguments(small, tmp_path / "cut", *quick)) == 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "cut").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()
+    }
+
+
+def test_random_alone_can_be_replayed(small, tmp_path):
+    found = replayed(tmp_path, small, splits=2, budget=20, selectors=("random",))
+    assert found["answer"] == "Only random was replayed."
+
+
 def test_a_folder_with_other_content_is_left_alone(small, tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("mine")
     assert main(arguments(small, tmp_path)) == 2
@@ -141,6 +193,7 @@ def test_a_folder_with_other_content_is_left_alone(small, tmp_path, capsys):
         (("--group", "prompt"), "needed a column 'prompt'"),
         (("--budget", "99999"), "budget: found 99999"),
         (("--judgements", "nowhere.csv"), "nowhere.csv: found No such file"),
+        (("--out", "/dev/null/out"), "--out: found /dev/null/out, where nothing can be written"),
         (("--batch", "0"), "needed a whole number >= 1"),
         (("--unknown",), "unrecognized arguments"),
     ],
