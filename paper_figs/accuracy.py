@@ -45,7 +45,7 @@ def table(observations: Observations, settings: Settings) -> Table:
 def caption(found: Table, settings: Settings) -> str:
     return (
         "Reward accuracy against labels bought, by selector: the chance that the fitted reward orders a fresh "
-        "Gaussian pair as the true one does (1 - angle / pi, a fresh pool of infinite size). Top: labels from the "
+        "Gaussian pair as the true one does (1 - angle/pi, a fresh pool of infinite size). Top: labels from the "
         "hard-margin pool (every |margin| in [1.5, 4]; 3 teachers with rationality 0.5, 1 or 2 by context, one with "
         "0.25). Bottom: labels from a pool of Gaussian pairs (the fourth teacher has 1). Both: 300 pairs, d = 5, 3 "
         f"context types, estimates with ridge {settings['ridge']:g}, as few labels can be separable. Mean of "

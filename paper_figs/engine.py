@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM = "activeduel figures"
 STYLE = Path(__file__).with_name("style.mplstyle")
 _CAPTION_LINE = 0.133  # inches
-_CAPTION_WIDTH = 142  # characters in 7.2 inches
+_CAPTION_WIDTH = 138  # characters in 7.2 inches
 
 
 @dataclass(frozen=True)

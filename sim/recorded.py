@@ -23,6 +23,7 @@ from ..theory.checks import Floats, Ints
 
 LARGEST = 1e100  # larger features overflow once squared
 BLOCK = 2048  # rows of features held at once
+LONGEST = 300  # characters of a file shown in a message
 _NEEDED = ("pair_id", "annotator", "preference")
 _LEVELS = {0.0, 0.5, 1.0}
 
@@ -68,6 +69,8 @@ class Broken(ValueError):
 
 def _stop(path: Path, line: int | None, found: str, needed: str, repair: str) -> NoReturn:
     where = f"{path}, line {line}" if line else f"{path}"
+    if len(found) > LONGEST:
+        found = f"{found[:LONGEST]}..."
     raise Broken(f"{where}: found {found}; needed {needed}. {repair}")
 
 
@@ -153,7 +156,8 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[s
 
 
 def _missing(path: Path, line: int, name: str, found: Sequence[str]) -> NoReturn:
-    _stop(path, line, f"columns {', '.join(found)}", f"a column {name!r}", "Add or rename it.")
+    shown = ", ".join(n if n.isprintable() else repr(n) for n in found)
+    _stop(path, line, f"columns {shown}", f"a column {name!r}", "Add or rename it.")
 
 
 def _form(path: Path) -> str:
@@ -180,15 +184,11 @@ def _features_csv(path: Path) -> Features:
     numbers = array("d")
     for line, cells in rows:
         _new_id(path, line, ids, cells[0])
-        try:
-            values = [float(cell) for cell in cells[1:]]
-        except ValueError:
-            values = [math.nan]
-        if not all(abs(v) <= LARGEST for v in values):
-            name, cell = next(
-                (n, c) for n, c in zip(header[1:], cells[1:], strict=True) if not _is_number(c)
-            )
-            _stop(path, line, f"{name} = {cell!r}", "a finite number", "Repair or drop the column.")
+        values = [_number(cell) for cell in cells[1:]]
+        for name, cell, value in zip(header[1:], cells[1:], values, strict=True):
+            if math.isnan(value):
+                needed, repair = "a finite number", "Repair the cell, or drop the column."
+                _stop(path, line, f"{name} = {cell!r}", needed, repair)
         numbers.extend(values)
     if not ids:
         _stop(path, None, "a header without rows", "one row a pair or item", "Add rows.")
@@ -196,11 +196,13 @@ def _features_csv(path: Path) -> Features:
     return Features(header[0], ids, tuple(header[1:]), table)
 
 
-def _is_number(cell: str) -> bool:
+def _number(cell: str) -> float:
+    """The cell's value, NaN where it is no finite number of usable size (nor Python's 1_000)."""
     try:
-        return abs(float(cell)) <= LARGEST
+        value = float(cell)
     except ValueError:
-        return False
+        return math.nan
+    return value if abs(value) <= LARGEST and "_" not in cell else math.nan
 
 
 def _features_npy(path: Path) -> Features:
@@ -301,7 +303,7 @@ class _Judgements:
         for name, cell in row.items():
             if not cell:
                 _stop(self.path, line, f"an empty {name}", "a value", "Fill it in or drop the row.")
-        preference = float(row["preference"]) if _is_number(row["preference"]) else math.nan
+        preference = _number(row["preference"])
         if preference not in _LEVELS:
             found = f"preference {row['preference']!r}"
             _stop(self.path, line, found, "0, 0.5 (tie) or 1", "Recode the row.")
@@ -310,7 +312,8 @@ class _Judgements:
         if pair == len(self.first_line):
             self.new_pair(line, row, items)
         elif self.with_items and tuple(self.items[2 * pair : 2 * pair + 2]) != items:
-            self.two("pairs of items in one orientation", pair, line, row)
+            found = f"items {row['item_a']!r}, {row['item_b']!r}"
+            self.two(found, "the same item_a and item_b", pair, line, row)
         if self.group_by and self.group_by != "item":
             self.check_group(pair, line, row)
         self.pair.append(pair)
@@ -342,15 +345,18 @@ class _Judgements:
 
     def check_group(self, pair: int, line: int, row: dict[str, str]) -> None:
         if self.group[pair] != self.groups.get(row[str(self.group_by)]):
-            self.two(f"group a pair (column {self.group_by!r})", pair, line, row)
+            before = list(self.groups)[self.group[pair]]
+            found = f"{self.group_by} {row[str(self.group_by)]!r}"
+            self.two(found, f"one group a pair, here {before!r}", pair, line, row)
 
     def unknown(self, line: int, column: str, name: str) -> NoReturn:
         needed = f"one of the {len(self.features.ids)} ids of the features file"
         _stop(self.path, line, f"{column} {name!r}, which is unknown", needed, "Add its features.")
 
-    def two(self, what: str, pair: int, line: int, row: dict[str, str]) -> NoReturn:
-        found = f"pair {row['pair_id']!r} otherwise than on line {self.first_line[pair]}"
-        _stop(self.path, line, found, f"one {what}", "Give the pair one, or two pair_ids.")
+    def two(self, what: str, needed: str, pair: int, line: int, row: dict[str, str]) -> NoReturn:
+        first = self.first_line[pair]
+        found = f"pair {row['pair_id']!r} with {what}, otherwise than on line {first}"
+        _stop(self.path, line, found, needed, "Make the lines agree, or use two pair_ids.")
 
     def recorded(self) -> Recorded:
         n = len(self.pairs)

@@ -14,6 +14,7 @@ from .claim import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED, Observations, Test
 from .report import Row, expectation, needed, number, sabotage_word, summary, with_interval
 from .runner import Judged, as_expected, naming
 from .strip import strip
+from .verdict import SMALLEST_P
 
 MARK = '<meta name="generator" content="activeduel validate">'
 LARGEST_SVG = 400_000  # bytes; a plot with more marks than this is drawn as pixels
@@ -57,7 +58,7 @@ figure { margin: 0 } figure img { width: 100%; background: #fff; border: 1px sol
 dl { display: grid; grid-template-columns: 8.5rem 1fr; gap: .2rem 1rem; margin: .5rem 0 1rem }
 dd { margin: 0 } pre { background: var(--card); padding: .6rem .8rem; overflow-x: auto; margin: .5rem 0 }
 .test { margin: .9rem 0; padding: .7rem .9rem; background: var(--card); border-radius: 4px }
-.test p { margin: .2rem 0 }
+.test p { margin: .2rem 0 } .test summary { cursor: pointer }
 .strip .region { fill: var(--ok); opacity: .2 } .strip .true { stroke: var(--ink); fill: var(--ink) }
 .strip .sabotage { stroke: var(--no); fill: none } .strip line { stroke-width: 2 }
 @media print { body { max-width: none; padding: 0; font-size: 10pt } .wide { overflow: visible }
@@ -131,7 +132,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in pairs) + "</dl>"
 
 
-def _test(test: Test, row: Row, scale: str, holm: dict[str, float]) -> str:
+def _test(test: Test, row: Row, scale: str, holm: dict[str, float], unfold: bool) -> str:
     facts = [f"{row['kind']}, n = {row['n']}"]
     if row["kind"] != "ESTIMATE":
         facts.append(f"needed {needed(test, scale)}")
@@ -140,7 +141,8 @@ def _test(test: Test, row: Row, scale: str, holm: dict[str, float]) -> str:
             f"smallest detectable difference {number(row['smallest_detectable'])} with power {row['power']:g}"
         )
     if row["p_value"] is not None:
-        facts.append(f"p {number(row['p_value'])} (Holm {number(holm.get(row['id']))})")
+        most = "at most " * (row["p_value"] <= SMALLEST_P)
+        facts.append(f"p {most}{number(row['p_value'])} (Holm {number(holm.get(row['id']))})")
     if row.get("open"):
         facts.append(f"outcome open; the pilot said {row['pilot'] or 'nothing at this scale'}")
     broken, caught = row["sabotage"], ""
@@ -156,12 +158,14 @@ def _test(test: Test, row: Row, scale: str, holm: dict[str, float]) -> str:
         else f"<b>Margin:</b> {escape(row['margin_reason'])}"
     )
     estimate = with_interval(row["estimate"], row["interval"])
+    unfolded = " open" * (unfold or not as_expected(row))
     return (
-        f'<div class="test" id="{anchor(row["id"])}"><p>{badge(row["verdict"])} <b>{escape(row["id"])}</b> '
-        f'<span class="soft">{escape(expectation(row))}</span></p><p>{escape(row["statement"])}</p>'
+        f'<details class="test" id="{anchor(row["id"])}"{unfolded}><summary>{badge(row["verdict"])} '
+        f'<b>{escape(row["id"])}</b> <span class="soft">{escape(expectation(row))}</span></summary>'
+        f"<p>{escape(row['statement'])}</p>"
         f"<p>{strip(test, row, scale)} {escape(row['unit'])}: <b>{escape(estimate)}</b></p>"
         f'<p class="soft">{escape("; ".join(facts))}.</p>{caught}<p class="soft">{reason}</p>'
-        f"<pre>{escape(row['command'])}</pre></div>"
+        f"<pre>{escape(row['command'])}</pre></details>"
     )
 
 
@@ -186,7 +190,10 @@ def _claim(done: Judged, holm: dict[str, float]) -> str:
         (f"settings, {scale}", f"<code>{escape(settings) or '-'}</code>"),
         ("measured in", f"{done.rows[0]['seconds']:.1f} s, the sabotage included"),
     ]
-    tests = "".join(_test(t, r, scale, holm) for t, r in zip(done.tests, done.rows, strict=True))
+    unfold = len(done.tests) <= 5
+    tests = "".join(
+        _test(t, r, scale, holm, unfold) for t, r in zip(done.tests, done.rows, strict=True)
+    )
     return (
         f'<section id="claim-{anchor(claim.id)}"><h2>{escape(claim.statement)}</h2>'
         f'<p class="soft"><code>{escape(claim.id)}</code></p>{_pairs(facts)}'

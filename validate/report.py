@@ -18,6 +18,7 @@ from .runner import Judged, as_expected
 
 Row = dict[str, Any]
 ID_WIDTH = 19  # what 100 columns leave for a test's name
+NARROW, WIDE = 100, 136  # columns
 STYLES = {SUPPORTED: "green", NOT_SUPPORTED: "bold red", UNDERPOWERED: "yellow", "ESTIMATE": "cyan"}
 
 
@@ -29,7 +30,9 @@ def number(x: float | None, decimals: int | None = None) -> str:
     """
     if x is None:
         return "-"
-    return f"{x:.4g}" if decimals is None else f"{x:.{decimals}f}"
+    if decimals is None:
+        return f"{x if abs(x) > 1e-12 else 0.0:.4g}"
+    return f"{x:.{decimals}f}"
 
 
 def with_interval(estimate: float, interval: Sequence[float | None]) -> str:
@@ -120,8 +123,9 @@ def in_lines(identity: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def table(report: dict[str, Any], judged: Sequence[Judged]) -> Table:
-    """The table of verdicts for a terminal of 100 columns."""
+def table(report: dict[str, Any], judged: Sequence[Judged], width: int = NARROW) -> Table:
+    """The table of verdicts: one line a test from ``WIDE`` columns on, ids in pieces below."""
+    wide = width >= WIDE
     scale = report["manifest"]["scale"]
     out = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     out.add_column("test", overflow="fold")
@@ -135,11 +139,12 @@ def table(report: dict[str, Any], judged: Sequence[Judged]) -> Table:
             shown = Text(row["verdict"], style=STYLES[row["verdict"]])
             note = expectation(row)
             if note:
-                shown.append(f"\n({note})", style="default")
+                shown.append(f"{' ' if wide else chr(10)}({note})", style="default")
             word = sabotage_word(row)
             out.add_row(
                 Text(
-                    in_lines(row["id"], ID_WIDTH), style="default" if as_expected(row) else "bold"
+                    row["id"] if wide else in_lines(row["id"], ID_WIDTH),
+                    style="default" if as_expected(row) else "bold",
                 ),
                 shown,
                 Text(with_interval(row["estimate"], row["interval"])),
@@ -154,8 +159,8 @@ def print_table(report: dict[str, Any], judged: Sequence[Judged], folder: Path) 
     """Print the table, the summary and where the report lies."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(console.width, 100))
-    console.print(table(report, judged))
+        console = Console(width=WIDE)
+    console.print(table(report, judged, console.width))
     for skip in report["skipped"]:
         console.print(Text(f"skipped {skip['id']}: {skip['reason']}"))
     console.print(Text(summary(report), style="bold"))

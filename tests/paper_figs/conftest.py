@@ -1,10 +1,11 @@
 """The registered figures at a tiny scale, made once for all tests of this folder."""
 
+import logging
 from dataclasses import replace
 
 import pytest
 
-from activeduel.paper_figs import FIGURES
+from activeduel.paper_figs import FIGURES, engine
 from activeduel.paper_figs.engine import Options, make_figures, observe
 from activeduel.sim import store
 
@@ -44,13 +45,42 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def made(tiny, tmp_path_factory):
-    """The options under which every tiny figure has been made."""
+def first_run(tiny, tmp_path_factory):
+    """Every tiny figure made: the options, the drawn pages by name, the messages logged meanwhile."""
     options = Options(scale="smoke", out=tmp_path_factory.mktemp("figures"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "algorithm_version", lambda: "fixed")
-        assert make_figures(tiny, options) == 0
-    return options
+    pages, messages = {}, []
+
+    def keeping(name, figure):
+        def draw(page, table):
+            pages[name] = page
+            figure.draw(page, table)
+
+        return replace(figure, draw=draw)
+
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "algorithm_version", lambda: "fixed")
+            assert make_figures({n: keeping(n, f) for n, f in tiny.items()}, options) == 0
+    finally:
+        logging.getLogger().removeHandler(handler)
+    for page in pages.values():
+        page.draw_without_rendering()
+    return options, pages, messages
+
+
+@pytest.fixture(scope="session")
+def made(first_run):
+    """The options under which every tiny figure has been made."""
+    return first_run[0]
+
+
+@pytest.fixture(scope="session")
+def pages(first_run):
+    """Each tiny figure's page, drawn as the program draws it."""
+    return first_run[1]
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +91,14 @@ def fixed_sources(monkeypatch):
 
 @pytest.fixture(scope="session")
 def observations(tiny, made):
-    """What each tiny figure's experiment saw, by the figure's name."""
+    """What each tiny figure's experiment saw, by the figure's name: read, never computed again."""
+
+    def refuse(*_):
+        raise AssertionError("a saved result was not found")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "algorithm_version", lambda: "fixed")
+        patch.setattr(engine, "_compute", refuse)
         return {
             name: observe(
                 figure.experiment,

@@ -4,14 +4,12 @@ import csv
 import io
 import json
 import math
-import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from activeduel.paper_figs import FIGURES, labelling_runs, look, policies, teacher_choice
-from activeduel.paper_figs.engine import make_figures, render
 from activeduel.paper_figs.figure import SCALES, Table
 from activeduel.paper_figs.generalized_variance import crossover
 from activeduel.paper_figs.shift_map import number
@@ -42,17 +40,25 @@ def changed(table, column, change):
     return Table({**columns, column: change(columns[column])})
 
 
-def drawn(figure, table):
-    """The figure's axes after drawing, as a reader would see their data."""
+def axes_of(figure, table):
+    """The figure's axes after drawing, in the program's style or not."""
     from matplotlib.figure import Figure
 
-    page = Figure(figsize=figure.size, layout="constrained")
+    page = Figure(figsize=figure.size)
     figure.draw(page, table)
     return page.axes
 
 
-def png(figure, table):
-    return render(figure, table, "caption")["png"]
+def sketch(figure, table):
+    """A small quick picture, as bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=figure.size, dpi=30)
+    figure.draw(page, table)
+    canvas = FigureCanvasAgg(page)
+    canvas.draw()
+    return bytes(canvas.buffer_rgba())
 
 
 def test_every_figure_has_its_promise_here():
@@ -106,43 +112,38 @@ def test_values_are_finite_and_inside_their_intervals(name, tables):
 
 
 @BY_NAME
-def test_it_draws_without_warnings_or_messages(name, tiny, tables, caplog):
-    figure = tiny[name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        caption = figure.caption(tables[name], figure.experiment.settings["smoke"])
-        files = render(figure, tables[name], caption)
-    assert caplog.records == []
-    assert files["pdf"].startswith(b"%PDF-") and files["png"].startswith(b"\x89PNG")
+def test_pdf_and_png_are_written_whole(name, made):
+    pdf, png = ((made.folder / f"{name}.{kind}").read_bytes() for kind in ("pdf", "png"))
+    assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF")
+    assert png.startswith(b"\x89PNG") and b"IEND" in png[-12:]
+
+
+def test_drawing_prints_no_messages(first_run):
+    """Warnings are errors here already; fonts that do not fit are complained of by logging."""
+    assert first_run[2] == []
 
 
 @BY_NAME
-def test_all_text_lies_on_the_page(name, tiny, tables):
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=tiny[name].size, layout="constrained")
-    tiny[name].draw(page, tables[name])
-    page.canvas.draw()
-    whole = page.bbox
+def test_all_text_lies_on_the_page_and_no_names_on_one_another(name, pages):
+    page = pages[name]
     for axes in page.axes:
-        for text in [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]:
+        for text in [*page.texts, *axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]:
             box = text.get_window_extent()
             if text.get_text():
-                assert box.x0 > -2 and box.y0 > -2, text.get_text()
-                assert box.x1 < whole.x1 + 2 and box.y1 < whole.y1 + 2, text.get_text()
+                assert box.x0 > -1 and box.y0 > -1, text.get_text()
+                assert box.x1 < page.bbox.x1 + 1 and box.y1 < page.bbox.y1 + 1, text.get_text()
+        boxes = [text.get_window_extent().shrunk(0.95, 0.7) for text in axes.texts]
+        for k, box in enumerate(boxes):
+            assert box.count_overlaps(boxes[:k]) == 0, axes.texts[k].get_text()
 
 
 @BY_NAME
-def test_no_two_names_lie_on_one_another(name, tiny, tables):
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=tiny[name].size, layout="constrained")
-    tiny[name].draw(page, tables[name])
-    page.canvas.draw()
+def test_no_letters_are_smaller_than_print_needs(name, pages):
+    page = pages[name]
     for axes in page.axes:
-        boxes = [t.get_window_extent().shrunk(0.95, 0.7) for t in axes.texts]
-        for k, box in enumerate(boxes):
-            assert box.count_overlaps(boxes[:k]) == 0, axes.texts[k].get_text()
+        ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+        for text in [*page.texts, *axes.texts, *ticks, axes.title, axes.xaxis.label]:
+            assert text.get_fontsize() >= 7, text.get_text()
 
 
 @BY_NAME
@@ -155,22 +156,19 @@ def test_the_caption_states_the_interval_and_that_the_world_is_ours(name, tiny, 
 
 
 @BY_NAME
-def test_equal_tables_give_equal_pictures_and_another_table_another(name, tiny, tables):
+def test_another_table_gives_another_picture(name, tiny, tables):
     """The negative control: what is drawn is the table, so a shuffled one changes the picture."""
     figure, table = tiny[name], tables[name]
-    before = png(figure, table)
-    assert png(figure, table) == before
+    before = sketch(figure, table)
+    assert sketch(figure, table) == before
     rng = np.random.default_rng(1)
     column = "ratio" if name == "generalized_variance" else "value"
-    assert png(figure, changed(table, column, rng.permutation)) != before
+    assert sketch(figure, changed(table, column, rng.permutation)) != before
 
 
-@BY_NAME
-def test_nothing_is_computed_for_a_figure_that_was_made(name, tiny, made, capsys):
-    before = (made.folder / f"{name}.csv").read_bytes()
-    assert make_figures({name: tiny[name]}, made) == 0
-    assert "from saved results" in capsys.readouterr().out
-    assert (made.folder / f"{name}.csv").read_bytes() == before
+def test_nothing_is_computed_for_figures_that_were_made(tiny, observations):
+    """The fixture reads what ``made`` saved: its ``compute`` refuses to run."""
+    assert set(observations) == set(tiny)
 
 
 def test_every_selector_has_a_look_and_no_two_looks_are_alike():
@@ -228,7 +226,7 @@ class TestGeneralizedVariance:
     )
     def test_the_crossover_is_the_start_of_the_lead_that_lasts(self, dual, rival, expected):
         rows = [
-            {"selector": s, "labels": 10 * (k + 1), "value": v}
+            {"selector": s, "labels": 10 * (k + 1), "value": float(v)}
             for s, values in (("dual", dual), ("random", rival))
             for k, v in enumerate(values)
         ]
@@ -236,8 +234,13 @@ class TestGeneralizedVariance:
 
     def test_a_lead_of_whole_intervals_needs_them_apart(self):
         rows = [
-            {"selector": s, "labels": t, "value": v, "value_low": v - 1, "value_high": v + 1}
-            for s, t, v in (("dual", 1, 3), ("random", 1, 4), ("dual", 2, 1), ("random", 2, 4))
+            {"selector": s, "labels": t, "value": v, "value_low": v - 1.0, "value_high": v + 1.0}
+            for s, t, v in (
+                ("dual", 1, 3.0),
+                ("random", 1, 4.0),
+                ("dual", 2, 1.0),
+                ("random", 2, 4.0),
+            )
         ]
         assert crossover(Table.of(rows)) == 1
         assert crossover(Table.of(rows), "value_high", "value_low") == 2
@@ -246,7 +249,7 @@ class TestGeneralizedVariance:
         table = tables["generalized_variance"]
         ahead = changed(table, "value", lambda v: np.where(table["selector"] == "dual", 1e-9, v))
         assert crossover(ahead) == 100
-        dotted = [a.get_lines() for a in drawn(tiny["generalized_variance"], ahead)]
+        dotted = [a.get_lines() for a in axes_of(tiny["generalized_variance"], ahead)]
         for lines in dotted:
             assert any(list(line.get_xdata()) == [100, 100] for line in lines)
 
@@ -303,7 +306,7 @@ class TestTeacherChoice:
 
     def test_switches_are_drawn_in_every_panel(self, tiny, tables):
         expected = [teacher_choice.switch_margin(*b) for b in pairwise(teacher_choice.RATIONALITY)]
-        for panel in drawn(tiny["teacher_choice"], tables["teacher_choice"]):
+        for panel in axes_of(tiny["teacher_choice"], tables["teacher_choice"]):
             vertical = [x.get_xdata()[0] for x in panel.get_lines() if len(x.get_xdata()) == 2]
             np.testing.assert_allclose(sorted(vertical), sorted(expected))
 
@@ -321,9 +324,11 @@ class TestTeacherChoice:
                 else here["value"].sum() == (pytest.approx(1))
             )
 
-    def test_far_below_a_switch_the_sharpest_teacher_is_asked(self, tables):
-        asked = tables["teacher_choice"].where(kind="asked", rationality=2.0)
-        assert (asked["value"][asked["margin_high"] <= 0.75] > 0.9).all()
+    def test_far_below_the_first_switch_the_sharpest_teacher_gets_most_labels(self, tables):
+        asked = tables["teacher_choice"].where(kind="asked")
+        near = asked["margin_high"] <= 1.0
+        sharpest = asked["labels"][near & (asked["rationality"] == 2.0)].sum()
+        assert sharpest > asked["labels"][near].sum() / 2
 
 
 def _crossings_are_marked(table):
@@ -344,7 +349,7 @@ class TestPolicies:
         for selector in table.distinct("selector"):
             loss = table.where(selector=selector, quantity="pessimistic")["value"]
             assert (loss <= table.where(selector=selector, quantity="bound")["value"]).all()
-        (panel,) = drawn(tiny["suboptimality"], table)
+        (panel,) = axes_of(tiny["suboptimality"], table)
         slopes = []
         for line in panel.get_lines():
             x, y = np.log(np.asarray(line.get_xydata(), dtype=float)).T
@@ -380,7 +385,7 @@ class TestPolicies:
 
     def test_every_number_of_the_map_is_its_cells(self, tiny, tables):
         table = tables["shift_map"]
-        panels = drawn(tiny["shift_map"], table)[:2]
+        panels = axes_of(tiny["shift_map"], table)[:2]
         for panel, share in zip(panels, table.distinct("rare_label_share"), strict=True):
             rows = table.where(rare_label_share=share)
             assert [t.get_text().strip("()") for t in panel.texts] == [

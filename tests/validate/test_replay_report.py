@@ -23,6 +23,12 @@ def replayed(folder, files, **options):
     return run_replay(Options(*files, out=folder / "out", **options), QUIET)
 
 
+@pytest.fixture
+def without_plots(monkeypatch):
+    """For tests that look at something else."""
+    monkeypatch.setattr("activeduel.validate.replay_page.plots", lambda summary: [])
+
+
 def test_corrected_interval_against_its_formula():
     values = np.array([0.1, 0.4, 0.3, 0.6])
     found = resampled_interval(values, 0.5)
@@ -60,7 +66,7 @@ def test_a_rule_that_is_random_in_disguise_is_not_said_to_save():
     assert saves <= 20
 
 
-def test_dual_saves_where_pairs_and_annotators_differ(tmp_path):
+def test_dual_saves_where_pairs_and_annotators_differ(tmp_path, without_plots):
     """Long and short differences, three sharp annotators among coins: random wastes labels.
 
     In a pilot with eight other seeds dual was found to save in every one.
@@ -77,7 +83,7 @@ def test_dual_saves_where_pairs_and_annotators_differ(tmp_path):
     assert bought["a0"] + bought["a1"] + bought["a2"] > 1.2 * 260 / 3  # chance gives a third
 
 
-def test_on_pure_noise_nothing_is_better_than_random(tmp_path):
+def test_on_pure_noise_nothing_is_better_than_random(tmp_path, without_plots):
     z = np.random.default_rng(0).standard_normal((120, 4))
     files = write_world(tmp_path, z, np.zeros(4), np.ones(4))
     found = replayed(tmp_path, files, budget=90, splits=8, selectors=("dual", "uncertainty"))
@@ -86,7 +92,7 @@ def test_on_pure_noise_nothing_is_better_than_random(tmp_path):
     assert found["one_reward"]["verdict"] == "nothing explains the judgements"
 
 
-def test_opposite_tastes_are_said_to_be_wrong_for_one_reward(tmp_path):
+def test_opposite_tastes_are_said_to_be_wrong_for_one_reward(tmp_path, without_plots):
     """Everybody knows what they like; together they like nothing."""
     rng = np.random.default_rng(0)
     tastes = 3 * rng.standard_normal((12, 4))
@@ -150,7 +156,9 @@ def test_the_command_writes_both_files_and_repeats_itself(small, tmp_path, capsy
     assert "found in" in capsys.readouterr().err
 
 
-def test_a_run_killed_between_its_files_can_be_repeated(small, tmp_path, monkeypatch):
+def test_a_run_killed_between_its_files_can_be_repeated(
+    small, tmp_path, monkeypatch, without_plots
+):
     quick = ("--selectors", "dual")
     assert main(arguments(small, tmp_path / "whole", *quick)) == 0
     begun = []
@@ -203,7 +211,7 @@ def test_bad_usage_is_a_message_and_2(small, tmp_path, capsys, more, message):
     assert message in capsys.readouterr().err
 
 
-def test_names_are_shown_as_text_never_as_markup(tmp_path):
+def test_names_are_shown_as_text_never_as_markup(tmp_path, without_plots):
     z = np.random.default_rng(0).standard_normal((30, 2))
     judgements, features = write_world(tmp_path, z, np.ones(2), np.ones(2))
     judgements.write_text(judgements.read_text().replace(",a0,", ",<script>[bold]&,"))

@@ -83,8 +83,8 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     statistics = judge(observations, run)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, what, unit in (
-        (left, "variance", "log det(MSE)/d, rival less dual"),
-        (right, "accuracy", "share of right signs, dual less rival"),
+        (left, "variance", "log det(MSE)/d\nrival less dual"),
+        (right, "accuracy", "share of right signs\ndual less rival"),
     ):
         for row, rival in enumerate(RIVALS):
             statistic = statistics[f"dual/beats-{rival}/{what}"]

@@ -87,7 +87,8 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
         axes.plot(where, observations[f"design_{name}"], "D", color="#D55E00", label="design")
         axes.set(title=name.replace("_", " "), xticks=where, xlabel="teacher", ylim=(0, 1.05))
     panels[0].set_ylabel("share of labels")
-    panels[0].legend(frameon=False)
+    marks, words = panels[0].get_legend_handles_labels()
+    figure.legend(marks, words, frameon=False, loc="outside upper center", ncols=2)
 
 
 def _test(name: str) -> Test:

@@ -69,28 +69,30 @@ def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
 
 
 def draw(figure: "Figure", observations: Observations, run: Run) -> None:
-    """Where the labels went, and where the optimal design puts them."""
+    """Share of the labels in windows as wide as the tests', and the optimal design's."""
     panels = figure.subplots(1, 2)
     for axes, name, targets in (
         (panels[0], "logistic", (-LOGISTIC, LOGISTIC)),
         (panels[1], "one_direction", (ONE_DIRECTION,)),
     ):
-        axes.vlines(
-            observations[f"points_{name}"], 0, observations[f"share_{name}"], color="#0072B2"
+        point, share = observations[f"points_{name}"], observations[f"share_{name}"]
+        side = np.where(point < 0, -1, 1) * targets[-1]  # each half's windows centre at its target
+        window = side + np.round((point - side) / (2 * WINDOW)) * 2 * WINDOW
+        centers, where = np.unique(window.round(6), return_inverse=True)
+        axes.bar(
+            centers, np.bincount(where, share), width=2 * WINDOW, color="#56B4E9", label="labels"
         )
-        for k, target in enumerate(targets):
-            axes.plot(
-                target,
-                1 / len(targets),
-                "o",
-                markerfacecolor="none",
-                color="#D55E00",
-                label=None if k else "optimal design",
-            )
-        axes.set(
-            title=name.replace("_", " "), xlabel="point", ylabel="share of labels", ylim=(0, None)
+        axes.plot(
+            targets,
+            [1 / len(targets)] * len(targets),
+            "D",
+            color="#D55E00",
+            label="optimal design",
         )
-        axes.legend(frameon=False)
+        axes.set(title=name.replace("_", " "), xlabel="point", ylim=(0, 1.08 / len(targets)))
+    panels[0].set_ylabel("share of the later labels")
+    marks, words = panels[0].get_legend_handles_labels()
+    figure.legend(marks, words, frameon=False, loc="outside upper center", ncols=2)
 
 
 def _test(key: str, target: float, words: str) -> Test:

@@ -108,7 +108,7 @@ def draw(figure: "Figure", observations: Observations, run: Run) -> None:
         )
     axes.axvline(1, color="0.3", linewidth=1)
     axes.set(xlabel="|margin| / switch margin", ylabel="rationality, sharper / duller")
-    axes.legend(title="asked", frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, title="asked")
 
 
 CLAIM = Claim(
