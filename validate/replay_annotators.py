@@ -144,7 +144,7 @@ def annotators_note(recorded: Recorded, annotators: Annotators) -> str:
         "root mean square over all of them; 0 = a coin; below 0 = against it), estimated with the reward from "
         "all judgements; intervals of level 95 % from the Fisher information, which takes answers for "
         "independent. Agreement: with the sign of the others' summed votes on the same pair, ties left out. "
-        "Bought: labels, mean over splits."
+        "Bought: labels, mean over splits; a selector knows an annotator only by the labels it has bought itself."
     )
     if len(recorded.annotators) > MOST_ANNOTATORS:
         note += (

@@ -253,7 +253,7 @@ def page(summary: Summary) -> str:
     method = "".join(f"<li>{escape(m)}</li>" for m in summary["method"])
     table, people = _table(*selector_cells(summary)), _table(*annotator_cells(summary))
     manifest = json.dumps(summary["configuration"], indent=1)
-    return (
+    whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>activeduel: replay</title><style>{STYLE}{WIDE}</style></head><body>"
@@ -268,3 +268,4 @@ def page(summary: Summary) -> str:
         f"<section><h2>How it was done</h2><ul>{method}</ul><pre>{escape(manifest)}</pre></section>"
         "</body></html>\n"
     )
+    return whole.replace(" %", "&nbsp;%")
