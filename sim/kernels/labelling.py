@@ -16,7 +16,7 @@ from .functions import answer_probability
 from .inner import inner
 from .linear_algebra import add_outer, fill, identity
 from .random import LABEL, SELECT, WARM_UP, uniform
-from .refit import certainly_exists, learn, maximise, new_cells, new_fit
+from .refit import certainly_exists, evaluate, learn, maximise, new_cells, new_fit
 from .selection import (
     GAIN,
     GRAM_LEVERAGE,
@@ -99,7 +99,9 @@ def _replicate(world, truth, rule, plan, replicate, out, ws, cells, cell_of, fit
             _take(ws, i, j, out, bought)
         else:
             if needs_fit(rule) and fitted != bought:
-                if not maximise(cells, count, plan.ridge, fit, fitted >= 0):
+                if fitted < 0:
+                    evaluate(cells, count, plan.ridge, fit)
+                if not maximise(cells, count, plan.ridge, fit):
                     return False
                 fitted = bought
             if not _select(world, ws, rule, plan.seed, fit, out, bought, size):
@@ -184,7 +186,8 @@ def _checkpoint(plan, rule, cells, count, fit, final, ws, out, mark):
             final.theta[k] = fit.theta[k]
         for q in range(d):
             out.information[mark, k, q] = ws.information[max(k, q), min(k, q)]
-    out.settled[mark] = maximise(cells, count, plan.final_ridge, final, False) and (
+    evaluate(cells, count, plan.final_ridge, final)
+    out.settled[mark] = maximise(cells, count, plan.final_ridge, final) and (
         plan.final_ridge > 0.0 or certainly_exists(cells, count, final)
     )
     for k in range(d):

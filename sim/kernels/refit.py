@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from .functions import exp_negative, fisher_weight, sigmoid
+from .inner import inner
 from .linear_algebra import (
     add_outer,
     cholesky,
@@ -40,7 +41,7 @@ def new_fit(dim):
     return Fit(*(np.zeros(dim) for _ in range(3)), *(np.zeros((dim, dim)) for _ in range(3)))
 
 
-@njit(error_model="numpy")
+@inner
 def _answers(cells, n):
     """Residuals wins - trials mu(u) and weights trials mu'(u) at the margins u."""
     u, trials, wins = cells.margin[:n], cells.trials[:n], cells.wins[:n]
@@ -55,7 +56,7 @@ def _answers(cells, n):
         weight[i] = trials[i] * e * share * share
 
 
-@njit(error_model="numpy")
+@inner
 def _gradient(cells, n, ridge, fit):
     """Gradient of the penalised log-likelihood at fit.theta, from scratch."""
     products(cells.x, fit.theta, n, cells.margin)
@@ -65,18 +66,25 @@ def _gradient(cells, n, ridge, fit):
         fit.gradient[k] = dot(residual, cells.x[k, :n]) - ridge * fit.theta[k]
 
 
-@njit(error_model="numpy")
+@inner
 def refresh(cells, n, ridge, fit):
     """Information (with ridge) and its Cholesky factor at the current weights; False if singular."""
     weighted_gram(cells.x, cells.weight, n, ridge, cells.work, fit.information)
     return cholesky(fit.information, fit.lower)
 
 
+@inner
+def evaluate(cells, n, ridge, fit):
+    """Gradient and information at fit.theta, from scratch."""
+    _gradient(cells, n, ridge, fit)
+    weighted_gram(cells.x, cells.weight, n, ridge, cells.work, fit.information)
+
+
 @njit(error_model="numpy")
 def learn(x, cell, label, fit):
     """Bring gradient and information at fit.theta up to date with one more answer on a cell.
 
-    After ``maximise`` and any number of these, ``maximise`` may start ``warm``.
+    After ``maximise`` and any number of these, ``maximise`` may go on.
     """
     u, own = 0.0, fit.step
     for k in range(own.size):
@@ -89,22 +97,16 @@ def learn(x, cell, label, fit):
 
 
 @njit(error_model="numpy")
-def maximise(cells, n, ridge, fit, warm):
-    """Newton's method from fit.theta; True where it converged.
+def maximise(cells, n, ridge, fit):
+    """Newton's method from fit.theta, where ``evaluate`` or ``learn`` left gradient and information.
 
-    ``warm``: gradient and information belong to fit.theta already (``learn``). The step is
-    alpha = log(1 + rho) / rho times Newton's, rho = max_i |x_i'step|: the logistic likelihood's
-    third derivative is below its second, which makes this step one that always climbs (Bach 2010,
-    "Self-concordant analysis for logistic regression"); alpha -> 1 at the optimum. A factor is
-    kept as long as it still shrinks the decrement 30-fold. Leaves gradient, information and its
-    factor at the final theta.
+    True where it converged. The step is alpha = log(1 + rho) / rho times Newton's,
+    rho = max_i |x_i'step|: the logistic likelihood's third derivative is below its second, which
+    makes this step one that always climbs (Bach 2010, "Self-concordant analysis for logistic
+    regression"); alpha -> 1 at the optimum. A factor is kept as long as it still shrinks the
+    decrement 30-fold. Leaves gradient, information and its factor at the final theta.
     """
-    if warm:
-        factored = cholesky(fit.information, fit.lower)
-    else:
-        _gradient(cells, n, ridge, fit)
-        factored = refresh(cells, n, ridge, fit)
-    if not factored:
+    if not cholesky(fit.information, fit.lower):
         return False
     decrement = solve(fit.lower, fit.gradient, fit.step)
     for _ in range(MAX_STEPS):

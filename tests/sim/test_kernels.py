@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 from activeduel.sim import PairPool, Teachers, simulate
 from activeduel.sim.kernels.functions import (
@@ -23,7 +24,15 @@ from activeduel.sim.kernels.linear_algebra import (
     solve,
     weighted_gram,
 )
-from activeduel.sim.kernels.refit import NEAR, certainly_exists, learn, maximise, new_cells, new_fit
+from activeduel.sim.kernels.refit import (
+    NEAR,
+    certainly_exists,
+    evaluate,
+    learn,
+    maximise,
+    new_cells,
+    new_fit,
+)
 from activeduel.theory import fisher_weight as plain_weight
 from activeduel.theory import fit_preferences
 
@@ -97,6 +106,12 @@ def test_largest_and_the_first_place_that_reaches_a_floor(size):
             assert first_at_least(values, size, floor) == (reached[0] if reached.size else size)
 
 
+@njit
+def cold(cells, n, ridge, fit):
+    evaluate(cells, n, ridge, fit)
+    return maximise(cells, n, ridge, fit)
+
+
 def refit(points, wins, trials, ridge, start=None):
     """The kernel's estimator on rows ``points`` (n, d), spread over cells with room to spare."""
     n, d = points.shape
@@ -104,7 +119,7 @@ def refit(points, wins, trials, ridge, start=None):
     cells.x[:, :n], cells.wins[:n], cells.trials[:n] = points.T, wins, trials
     cells.x[:, n:] = np.nan  # room that must not be read
     fit.theta[:] = 0.0 if start is None else start
-    return maximise(cells, n, ridge, fit, False), cells, fit
+    return cold(cells, n, ridge, fit), cells, fit
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-6, 1e-2, 10.0])
@@ -152,11 +167,11 @@ def test_learning_answers_one_by_one_is_a_refit_from_nothing(answers):
         cells.trials[cell] += 1.0
         cells.wins[cell] += label
         learn(cells.x, cell, label, fit)
-    cold = new_fit(d)
-    assert maximise(cells, n, ridge, fit, True) and maximise(cells, n, ridge, cold, False)
-    away = np.linalg.cholesky(cold.information).T @ (fit.theta - cold.theta)
+    anew = new_fit(d)
+    assert maximise(cells, n, ridge, fit) and cold(cells, n, ridge, anew)
+    away = np.linalg.cholesky(anew.information).T @ (fit.theta - anew.theta)
     assert away @ away <= NEAR  # in units of the standard error, squared
-    np.testing.assert_allclose(np.tril(fit.information), np.tril(cold.information), rtol=1e-8)
+    np.testing.assert_allclose(np.tril(fit.information), np.tril(anew.information), rtol=1e-8)
 
 
 def test_one_compilation_serves_every_pool():
