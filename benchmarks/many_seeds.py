@@ -27,7 +27,7 @@ def most_allowed(seeds: int, rate: float, tests: int) -> int:
     """The count that a binomial(seeds, rate) exceeds with a probability below 1 % / tests.
 
     >>> most_allowed(20, 0.0002, 41), most_allowed(20, 0.1, 41)
-    (1, 9)
+    (1, 8)
     """
     from scipy.special import bdtrc
 
