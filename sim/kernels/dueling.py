@@ -1,0 +1,492 @@
+"""Compiled twin of ``sim.algorithms.dueling`` and of every rule beside it.
+
+One call runs a range of replicates on one core, without the interpreter's lock. On a finite world
+nothing changes between two queries, so what a rule would do on a prompt is worked out once a query
+and prompt and looked up afterwards: a round without a question costs its draws and a few loads. A
+query costs the policy on every prompt (X A (d^2/2 + d) multiply-adds), one row of the table and a
+refit over the distinct cells (prompt, arm, arm).
+"""
+
+import math
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ...theory.selectors.batch import TIE
+from .functions import sigmoid
+from .inner import inner
+from .linear_algebra import add_outer, cholesky, identity, invert_lower
+from .random import CONTEXT, LABEL, PLAY, SELECT, integer_below, uniform
+from .refit import learn, maximise, new_cells, new_fit
+
+APPO, OPPO, MAXINP, COLSTIM, THOMPSON, RANDOM_QUERY, GREEDY = range(7)
+CLIP = 1.0  # of the optimistic advantage
+TWO_PI = 2.0 * math.pi
+
+World = namedtuple("World", "features rewards regret theta streaming")
+"""features (X, A, d), rewards and regret (X, A) of a finite world; on a stream one prompt of zeros,
+filled anew every round."""
+
+Rule = namedtuple(
+    "Rule", "kind radius threshold step_size tested_pair trim scale probability budget"
+)
+"""What ``sim.algorithms`` calls its options; those that a kind lacks are not read."""
+
+Plan = namedtuple("Plan", "seed horizon ridge refit_growth checkpoints record")
+"""record: how many queries are written down in full."""
+
+Output = namedtuple(
+    "Output", "queries regret regret_both theta query_round queried label norm facts distance"
+)
+"""(R, c) queries, regret, regret_both; (R, c, d) theta; (R, record) query_round, label, norm and
+(R, record, 3) queried; (R, 5) facts: unasked rounds with regret, those inside the confidence set, last
+query, queries with ||z|| at most the threshold, all queries; (R, 2) distance: largest
+||theta_hat - theta*||_gram, regret of the last half."""
+
+State = namedtuple(
+    "State",
+    # gram, lower, inverse (d, d); white (X, A, d): L^-1 phi, and estimate (X, A): theta_hat'phi, of
+    # the prompts whose fresh (X,) is 1; first, ask (X, A): what APPO does against each second arm;
+    # table (X,): 1 where they are worked out; log_weights (X, A); score, chance (A,); z (d,)
+    "gram lower inverse white estimate fresh first ask table log_weights score chance z cell_of",
+)
+
+
+def new_output(replicates: int, plan: Any, dim: int) -> Output:
+    """Room for the results of ``replicates`` plays."""
+    c, q = len(plan.checkpoints), plan.record
+    return Output(
+        queries=np.zeros((replicates, c), np.int64),
+        regret=np.zeros((replicates, c)),
+        regret_both=np.zeros((replicates, c)),
+        theta=np.zeros((replicates, c, dim)),
+        query_round=np.zeros((replicates, q), np.int64),
+        queried=np.zeros((replicates, q, 3), np.int64),
+        label=np.zeros((replicates, q), np.int64),
+        norm=np.zeros((replicates, q)),
+        facts=np.zeros((replicates, 5), np.int64),
+        distance=np.zeros((replicates, 2)),
+    )
+
+
+def _new_state(x: int, a: int, d: int) -> State:
+    return State(
+        **{name: np.zeros((d, d)) for name in ("gram", "lower", "inverse")},
+        white=np.zeros((x, a, d)),
+        fresh=np.zeros(x, np.int8),
+        table=np.zeros(x, np.int8),
+        **{name: np.zeros((x, a)) for name in ("estimate", "log_weights")},
+        first=np.zeros((x, a), np.int64),
+        ask=np.zeros((x, a), np.int8),
+        score=np.zeros(a),
+        chance=np.zeros((a, a)),
+        z=np.zeros(d),
+        cell_of=np.full((x, a, a), -1, np.int64),
+    )
+
+
+def run(
+    world: Any, rule: Any, plan: Any, first_replicate: int, out: Output, low: int, high: int
+) -> None:
+    """Fill rows low..high-1 of ``out`` with replicates first_replicate + row."""
+    x, a, d = world.features.shape
+    capacity = plan.horizon if world.streaming else min(plan.horizon, x * a * (a - 1) // 2)
+    cells = new_cells(d, capacity)
+    features = world.features.copy()  # a stream writes here
+    for row in range(low, high):
+        own = Output(*(array[row] for array in out))
+        here = world._replace(features=features)
+        state, fit = _new_state(x, a, d), new_fit(d)
+        if not _play(here, rule, plan, first_replicate + row, own, state, cells, fit):
+            raise ValueError(
+                "the Gram matrix stopped being positive definite; pass a larger ridge."
+            )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _play(world, rule, plan, replicate, out, state, cells, fit):
+    """One replicate, into one row of the output; False where the Gram matrix is singular."""
+    prompts = world.rewards.shape[0]
+    identity(plan.ridge, state.gram)
+    identity(plan.ridge, fit.information)
+    if not _renew(state) or not cholesky(fit.information, fit.lower):
+        return False
+    fitted_at = _log_det(state.lower)
+    off = _distance(state.gram, fit.theta, world.theta)
+    widest, regret, both, late = off, 0.0, 0.0, 0.0
+    count, asked, mark, x = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    out.facts[2] = -1
+    for t in range(plan.horizon):
+        if world.streaming:
+            _new_prompt(world, state, plan.seed, replicate, t)
+        else:
+            x = integer_below(plan.seed, replicate, t, CONTEXT, 0, prompts)
+        first, second, ask = _choose(
+            world, rule, plan.seed, replicate, t, x, asked, fit.theta, fit.lower, state
+        )
+        lost = world.regret[x, first]
+        regret += lost
+        if t >= plan.horizon // 2:
+            late += lost
+        if ask:
+            both += 0.5 * (lost + world.regret[x, second])
+            if rule.kind == APPO or rule.kind == OPPO:
+                _improve(world, rule, second, fit.theta, state)
+            norm, label = _ask(world, plan.seed, replicate, t, x, first, second, state)
+            if asked < plan.record:
+                out.query_round[asked], out.label[asked], out.norm[asked] = t, label, norm
+                out.queried[asked, 0] = t if world.streaming else x
+                out.queried[asked, 1], out.queried[asked, 2] = first, second
+            asked += 1
+            out.facts[2] = t
+            out.facts[3] += norm <= rule.threshold
+            if first != second:
+                cell, label = _cell(world, x, first, second, label, count, cells, state)
+                count = max(count, cell + 1)
+                if not _learn(cells, cell, label, plan, count, fitted_at, fit, state):
+                    return False
+                if plan.refit_growth == 1.0 or _log_det(state.lower) >= fitted_at + math.log(
+                    plan.refit_growth
+                ):
+                    fitted_at = _log_det(state.lower)
+            off = _distance(state.gram, fit.theta, world.theta)
+            widest = max(widest, off)
+        else:
+            both += lost
+            if lost > 0.0:
+                out.facts[0] += 1
+                out.facts[1] += off <= rule.radius
+        if mark < plan.checkpoints.size and t + 1 == plan.checkpoints[mark]:
+            out.queries[mark], out.regret[mark], out.regret_both[mark] = asked, regret, both
+            for k in range(fit.theta.size):
+                out.theta[mark, k] = fit.theta[k]
+            mark += 1
+    out.facts[4] = asked
+    out.distance[0], out.distance[1] = widest, late
+    return True
+
+
+@inner
+def _renew(state):
+    """Factor of gram and its inverse; what was worked out before is stale."""
+    if not cholesky(state.gram, state.lower):
+        return False
+    invert_lower(state.lower, state.inverse)
+    for x in range(state.fresh.size):
+        state.fresh[x] = 0
+        state.table[x] = 0
+    return True
+
+
+@inner
+def _log_det(lower):
+    s = 0.0
+    for k in range(lower.shape[0]):
+        s += math.log(lower[k, k])
+    return 2.0 * s
+
+
+@inner
+def _distance(gram, theta, truth):
+    """||theta - truth||_gram; gram's lower half is read."""
+    s = 0.0
+    for i in range(theta.size):
+        a = theta[i] - truth[i]
+        s += gram[i, i] * a * a
+        for j in range(i):
+            s += 2.0 * gram[i, j] * a * (theta[j] - truth[j])
+    return math.sqrt(max(s, 0.0))
+
+
+@inner
+def _new_prompt(world, state, seed, replicate, t):
+    """The stream's features of round t, action by action, and their rewards and regrets."""
+    a, d = world.features.shape[1], world.features.shape[2]
+    best, size = -np.inf, 1.0
+    for i in range(a):
+        reward = 0.0
+        for k in range(d):
+            value = _normal(seed, replicate, t, CONTEXT, i * d + k) / math.sqrt(d)
+            world.features[0, i, k] = value
+            reward += value * world.theta[k]
+        world.rewards[0, i] = reward
+        best = max(best, reward)
+        size = max(size, abs(reward))
+    for i in range(a):
+        short = best - world.rewards[0, i]
+        world.regret[0, i] = short if short > 1e-12 * size else 0.0
+    state.fresh[0] = 0
+    state.table[0] = 0
+
+
+@inner
+def _normal(seed, replicate, t, purpose, index):
+    """Standard normal ``index`` of a stream of them: Box and Muller, as ``sim.draws``."""
+    even = index - index % 2
+    length = math.sqrt(-2.0 * math.log1p(-uniform(seed, replicate, t, purpose, even)))
+    angle = TWO_PI * uniform(seed, replicate, t, purpose, even + 1)
+    return length * (math.cos(angle) if index == even else math.sin(angle))
+
+
+@inner
+def _look(world, x, theta, state):
+    """Estimates and whitened features of prompt x."""
+    if state.fresh[x]:
+        return
+    phi, white, d = world.features[x], state.white[x], theta.size
+    for i in range(phi.shape[0]):
+        s = 0.0
+        for k in range(d):
+            s += theta[k] * phi[i, k]
+            w = 0.0
+            for q in range(k + 1):
+                w += state.inverse[k, q] * phi[i, q]
+            white[i, k] = w
+        state.estimate[x, i] = s
+    state.fresh[x] = 1
+
+
+@inner
+def _length(white, i, j):
+    """||phi_i - phi_j||_{gram^-1}."""
+    s = 0.0
+    for k in range(white.shape[1]):
+        a = white[i, k] - white[j, k]
+        s += a * a
+    return math.sqrt(s)
+
+
+@inner
+def _lowest_best(score):
+    best, size = -np.inf, 0.0
+    for i in range(score.size):
+        best, size = max(best, score[i]), max(size, abs(score[i]))
+    for i in range(score.size):
+        if score[i] >= best - TIE * size:
+            return i
+    return 0
+
+
+@inner
+def _advantages(x, second, radius, state):
+    """state.score: min(theta_hat'z + radius ||z||_{gram^-1}, 1) of every arm against ``second``."""
+    white, estimate = state.white[x], state.estimate[x]
+    for y in range(estimate.size):
+        reach = radius * _length(white, y, second)
+        state.score[y] = min(estimate[y] - estimate[second] + reach, CLIP)
+
+
+@inner
+def _fill_table(world, rule, x, theta, state):
+    """What APPO does on prompt x against each second arm."""
+    _look(world, x, theta, state)
+    for second in range(state.score.size):
+        _advantages(x, second, rule.radius, state)
+        first = _lowest_best(state.score)
+        state.first[x, second] = first
+        state.ask[x, second] = _length(state.white[x], first, second) > rule.threshold
+    state.table[x] = 1
+
+
+@inner
+def _improve(world, rule, second, theta, state):
+    """pi(y|x) exp(step_size Dhat(x, y)) for every prompt."""
+    if rule.step_size == 0.0:
+        return
+    for x in range(state.fresh.size):
+        _look(world, x, theta, state)
+        _advantages(x, second, rule.radius, state)
+        for y in range(state.score.size):
+            state.log_weights[x, y] += rule.step_size * state.score[y]
+
+
+@inner
+def _draw_weighted(weights, u, score):
+    """The first arm whose cumulative weight exceeds u times the sum."""
+    top, total = -np.inf, 0.0
+    for y in range(weights.size):
+        top = max(top, weights[y])
+    for y in range(weights.size):
+        total += math.exp(weights[y] - top)
+        score[y] = total
+    for y in range(weights.size):
+        if u * total < score[y]:
+            return y
+    return 0
+
+
+@inner
+def _choose(world, rule, seed, replicate, t, x, asked, theta, root, state):
+    """First arm, second arm, whether to ask; ``root`` is the factor of the information."""
+    a = state.score.size
+    if rule.kind == APPO:
+        second = integer_below(seed, replicate, t, SELECT, 0, a)
+        if not state.table[x]:
+            _fill_table(world, rule, x, theta, state)
+        first = state.first[x, second]
+        if not state.ask[x, second]:
+            return first, second, False
+        if not rule.tested_pair:
+            u = uniform(seed, replicate, t, PLAY, 0)
+            first = _draw_weighted(state.log_weights[x], u, state.score)
+        return first, second, True
+    _look(world, x, theta, state)
+    if rule.kind == OPPO:
+        second = integer_below(seed, replicate, t, SELECT, 0, a)
+        u = uniform(seed, replicate, t, PLAY, 0)
+        return _draw_weighted(state.log_weights[x], u, state.score), second, True
+    if rule.kind == MAXINP:
+        first, second = _most_informative(x, rule.radius, state)
+        return first, second, True
+    if rule.kind == COLSTIM:
+        return _contest(seed, replicate, t, x, rule, state)
+    if rule.kind == THOMPSON:
+        d = theta.size
+        first = _sampled_best(
+            world.features[x], seed, replicate, t, 0, rule.scale, theta, root, state
+        )
+        second = _sampled_best(
+            world.features[x], seed, replicate, t, d + d % 2, rule.scale, theta, root, state
+        )
+        return first, second, True
+    first = _lowest_best(state.estimate[x])
+    if rule.kind == RANDOM_QUERY:
+        second = integer_below(seed, replicate, t, SELECT, 0, a - 1)
+        second += second >= first
+        ask = uniform(seed, replicate, t, SELECT, 1) < rule.probability and asked < rule.budget
+        return first, second, ask
+    return first, _runner_up(state.estimate[x], first), True
+
+
+@inner
+def _runner_up(score, first):
+    """The best arm but one."""
+    best, size = -np.inf, 0.0
+    for i in range(score.size):
+        if i != first:
+            best, size = max(best, score[i]), max(size, abs(score[i]))
+    for i in range(score.size):
+        if i != first and score[i] >= best - TIE * size:
+            return i
+    return first
+
+
+@inner
+def _most_informative(x, radius, state):
+    """MaxInP: of the arms that no other surely beats, the pair farthest apart; the better one first."""
+    white, estimate, chance = state.white[x], state.estimate[x], state.chance
+    a, size = estimate.size, 0.0
+    for i in range(a):
+        for j in range(a):
+            chance[i, j] = estimate[i] - estimate[j] + radius * _length(white, i, j)
+            size = max(size, abs(chance[i, j]))
+    alive, last = 0, 0
+    for i in range(a):
+        good = True
+        for j in range(a):
+            good &= chance[i, j] >= -TIE * size
+        state.score[i] = good
+        if good:
+            alive, last = alive + 1, i
+    if alive < 2:
+        return last, last
+    far = 0.0
+    for i in range(a):
+        for j in range(i + 1, a):
+            if state.score[i] and state.score[j]:
+                far = max(far, _length(white, i, j))
+    for i in range(a):
+        for j in range(i + 1, a):
+            if state.score[i] and state.score[j] and _length(white, i, j) >= far - TIE * far:
+                floor = TIE * max(abs(estimate[i]), abs(estimate[j]))
+                return (i, j) if estimate[i] >= estimate[j] - floor else (j, i)
+    return last, last
+
+
+@inner
+def _contest(seed, replicate, t, x, rule, state):
+    """CoLSTIM: the first arm by perturbed estimates, the second its strongest optimistic rival."""
+    white, estimate, score = state.white[x], state.estimate[x], state.score
+    for i in range(score.size):
+        s = 0.0
+        for k in range(white.shape[1]):
+            s += white[i, k] * white[i, k]
+        u = max(uniform(seed, replicate, t, SELECT, i), 2.0**-54)
+        noise = min(max(-math.log(-math.log(u)), -rule.trim), rule.trim)
+        score[i] = estimate[i] + noise * math.sqrt(s)
+    first = _lowest_best(score)
+    for i in range(score.size):
+        score[i] = estimate[i] - estimate[first] + rule.radius * _length(white, i, first)
+    return first, _lowest_best(score), True
+
+
+@inner
+def _sampled_best(phi, seed, replicate, t, start, scale, theta, root, state):
+    """The best arm under theta drawn from N(theta_hat, scale^2 H^-1), H = root root'."""
+    d, z = theta.size, state.z
+    for k in range(d):
+        z[k] = _normal(seed, replicate, t, SELECT, start + k)
+    for k in range(d - 1, -1, -1):
+        s = z[k]
+        for q in range(k + 1, d):
+            s -= root[q, k] * z[q]
+        z[k] = s / root[k, k]
+    for i in range(phi.shape[0]):
+        s = 0.0
+        for k in range(d):
+            s += phi[i, k] * (theta[k] + scale * z[k])
+        state.score[i] = s
+    return _lowest_best(state.score)
+
+
+@inner
+def _ask(world, seed, replicate, t, x, first, second, state):
+    """state.z: the queried pair's feature difference; its length before it is learnt, and the answer."""
+    for k in range(state.z.size):
+        state.z[k] = world.features[x, first, k] - world.features[x, second, k]
+    s = 0.0
+    for k in range(state.z.size):
+        w = 0.0
+        for q in range(k + 1):
+            w += state.inverse[k, q] * state.z[q]
+        s += w * w
+    margin = world.rewards[x, first] - world.rewards[x, second]
+    label = np.int64(uniform(seed, replicate, t, LABEL, 0) < sigmoid(margin))
+    return math.sqrt(s), label
+
+
+@inner
+def _cell(world, x, first, second, label, count, cells, state):
+    """The cell of this comparison, counted; and the answer as seen from the cell's side."""
+    low, high = min(first, second), max(first, second)
+    sign = 1.0
+    if world.streaming:
+        cell = count
+    else:
+        cell = state.cell_of[x, low, high]
+        if first > second:
+            sign, label = -1.0, 1 - label
+    if cell < 0 or world.streaming:
+        cell = count
+        state.cell_of[x, low, high] = cell
+        for k in range(state.z.size):
+            cells.x[k, cell] = sign * state.z[k]
+        cells.trials[cell] = 0.0
+        cells.wins[cell] = 0.0
+    cells.trials[cell] += 1.0
+    cells.wins[cell] += label
+    return cell, label
+
+
+@inner
+def _learn(cells, cell, label, plan, count, fitted_at, fit, state):
+    """Gram, estimate and information after one more answer; False where a matrix is singular."""
+    add_outer(state.gram, 1.0, state.z)
+    if not _renew(state):
+        return False
+    learn(cells.x, cell, label, fit)
+    if plan.refit_growth == 1.0 or _log_det(state.lower) >= fitted_at + math.log(plan.refit_growth):
+        return maximise(cells, count, plan.ridge, fit)
+    return cholesky(fit.information, fit.lower)
