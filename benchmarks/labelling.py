@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from ..sim import ALGORITHMS, PairPool, Teachers, Trajectories, simulate
+from ..sim import LABELLING, PairPool, PoolTrajectories, Teachers, simulate
 from ..sim.kernels.linear_algebra import identity
 from ..sim.kernels.refit import Fit, new_fit
 from ..sim.kernels.selection import Workspace, World, choose, new_workspace, prepare
@@ -49,7 +49,7 @@ def a_pool() -> PairPool:
 
 def one_replicate(
     algorithm: str, pool: PairPool, seed: int, engine: str
-) -> tuple[float, Trajectories]:
+) -> tuple[float, PoolTrajectories]:
     """Wall time in seconds of one replicate on one core, and what it did."""
     marks = [LABELS]
     start = time.perf_counter()
@@ -59,7 +59,7 @@ def one_replicate(
     return time.perf_counter() - start, out
 
 
-def race(algorithm: str, pool: PairPool, repetitions: int) -> tuple[float, float, Trajectories]:
+def race(algorithm: str, pool: PairPool, repetitions: int) -> tuple[float, float, PoolTrajectories]:
     """Best seconds a label of kernel and plain loop, run in turn, and the last trajectory.
 
     The best, not the median: whatever else runs on the machine can only add time.
@@ -133,7 +133,7 @@ def _workspace(pool: PairPool) -> tuple[World, Workspace, Fit]:
     return world, ws, fit
 
 
-def _mean_distinct_cells(out: Trajectories) -> float:
+def _mean_distinct_cells(out: PoolTrajectories) -> float:
     """Mean over the labels of the number of distinct (pair, teacher) bought by then."""
     cell = out.pair[0].astype(np.int64) * TEACHERS + out.teacher[0]
     new = np.zeros(LABELS)
@@ -172,7 +172,7 @@ def report(algorithm: str, repetitions: int) -> None:
         return  # the count below is dual's
     row = np.full(1000, 0.1)
     rate = 64 * row.size / _seconds(_multiply_adds, 5000, row)
-    parts = stages(ALGORITHMS[algorithm].rule, pool, kernel, _mean_distinct_cells(out))
+    parts = stages(LABELLING[algorithm].rule, pool, kernel, _mean_distinct_cells(out))
     print("  a label's work (flops counted, not measured):")
     for part in parts:
         speed = part.flops / part.seconds / 1e9
@@ -187,7 +187,7 @@ def report(algorithm: str, repetitions: int) -> None:
 def main() -> int:
     """Run in a process whose BLAS has one thread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--algorithm", choices=list(ALGORITHMS), default="dual")
+    parser.add_argument("--algorithm", choices=list(LABELLING), default="dual")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N")
     args = parser.parse_args()
     if any(os.environ.get(name) != one for name, one in ONE_THREAD.items()):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sim import ALGORITHMS, PairPool, Teachers, simulate
+from ..sim import LABELLING, PairPool, Teachers, simulate
 from ..theory.dual_design import dual_design
 from ..theory.exact_design import d_efficiency
 from .figure import Arrays, Experiment, Progress, Settings
@@ -15,7 +15,7 @@ WORLD_SEED = (
 DIM = 5
 _FEW = ["dual", "random", "conversation_only", "teacher_only", "practical_apo"]
 _FEW += ["random_best_teacher", "conversation_only_best_teacher"]
-_EVERY = sorted(ALGORITHMS)
+_EVERY = sorted(LABELLING)
 
 
 def hard_margin_pool() -> PairPool:

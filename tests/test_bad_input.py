@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from activeduel import theory
-from activeduel.sim import DuelingWorld, PairPool, Teachers
+from activeduel.sim import DuelingWorld, PairPool, StreamingWorld, Teachers
 from activeduel.sim.kernels.random import CounterRng
 from activeduel.theory import Pool
 
@@ -48,6 +48,22 @@ CALLS = {
     theory.asymptotic_radius: {"dim": 2, "delta": 0.1},
     theory.finite_sample_radius: {"count": 10, "dim": 2, **GOOD_BOUND},
     theory.appo_confidence_radius: {"count": 10, "dim": 2, "kappa": 0.1, **GOOD_BOUND},
+    theory.appo_constants: {
+        "dim": 2, "actions": 3, "gap": 0.5, "kappa": 0.1, "norm_bound": 1.0, "feature_bound": 1.0,
+        "delta": 0.1,
+    },
+    theory.appo_horizon: {
+        "dim": 2, "uncertainty_threshold": 0.1, "ridge": 1.0, "feature_bound": 1.0
+    },
+    theory.appo_step_size: {
+        "uncertainty_threshold": 0.1, "dim": 2, "actions": 3, "norm_bound": 1.0, "feature_bound": 1.0
+    },
+    theory.appo_query_bound: {
+        "dim": 2, "uncertainty_threshold": 0.1, "norm_bound": 1.0, "feature_bound": 1.0
+    },
+    theory.query_ceiling: {
+        "dim": 2, "uncertainty_threshold": 0.1, "ridge": 1.0, "feature_bound": 1.0
+    },
     theory.ellipsoid_distance: {
         "theta_hat": np.ones(2), "theta": np.zeros(2), "information": np.eye(2)
     },
@@ -62,6 +78,7 @@ CALLS = {
     theory.policy_level_bound: {**GOOD_POLICY, "distribution": np.full(3, 1 / 3)},
     DuelingWorld: {"features": FEATURES, "theta": np.ones(2)},
     DuelingWorld.with_gap: {"prompts": 3, "actions": 2, "dim": 2, "gap": 0.1, "rng": RNG},
+    StreamingWorld: {"theta": np.ones(2), "actions": 3},
     PairPool: {"z": Z, "context": CONTEXT, "theta": np.ones(2), "teachers": TEACHERS,
                "available": np.ones((8, 2), dtype=int)},
     PairPool.synthetic: {"pairs": 5, "dim": 2, "context_types": 2, "teachers": TEACHERS, "rng": RNG,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import activeduel
-from activeduel.sim import ALGORITHMS, DuelingWorld, PairPool, Teachers, simulate
+from activeduel.sim import LABELLING, DuelingWorld, PairPool, Teachers, simulate
 from activeduel.theory import d_optimal, dual_design, fit_preferences
 
 PACKAGE = Path(activeduel.__file__).parent
@@ -29,7 +29,7 @@ def everything():
     dual_design(pool.ask(), pool.theta)
     d_optimal(pool.z)
     for engine in ("kernel", "plain"):
-        for name in ALGORITHMS:
+        for name in LABELLING:
             simulate(name, pool, horizon=20, replicates=2, seed=1, engine=engine, workers=2)
     fit_preferences(pool.z, pool.z[:, 0] > 0, ridge=1.0)
 

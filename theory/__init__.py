@@ -1,5 +1,13 @@
 """The mathematics, on plain arrays: no files, no clocks, no global state."""
 
+from .bounds import (
+    AppoConstants,
+    appo_constants,
+    appo_horizon,
+    appo_query_bound,
+    appo_step_size,
+    query_ceiling,
+)
 from .confidence import (
     appo_confidence_radius,
     asymptotic_radius,
@@ -25,6 +33,7 @@ from .selectors import SELECTORS
 
 __all__ = [
     "SELECTORS",
+    "AppoConstants",
     "Belief",
     "Design",
     "Estimate",
@@ -33,6 +42,10 @@ __all__ = [
     "Picks",
     "Pool",
     "appo_confidence_radius",
+    "appo_constants",
+    "appo_horizon",
+    "appo_query_bound",
+    "appo_step_size",
     "asymptotic_radius",
     "d_efficiency",
     "d_optimal",
@@ -49,6 +62,7 @@ __all__ = [
     "pointwise_policy",
     "policy_level",
     "policy_level_bound",
+    "query_ceiling",
     "suboptimality",
     "win_probability",
 ]

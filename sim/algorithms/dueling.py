@@ -50,6 +50,15 @@ class Plan(NamedTuple):
     horizon: int  # rounds
     checkpoints: Ints  # (c,) numbers of rounds after which results are reported
     refit_growth: float = 1.0  # refit when det gram has grown by this factor; 1 = every query
+    update_gram: bool = True  # False only as a negative control
+
+
+class Dueling(NamedTuple):
+    """An algorithm on a dueling world: its name, what makes its rule, and its kernel's code."""
+
+    name: str
+    make: "Callable[..., Rule]"
+    kind: int
 
 
 class Knowledge(NamedTuple):
@@ -94,6 +103,7 @@ class History(NamedTuple):
     regret: Floats  # (c,) so far, first arm only
     regret_both: Floats  # (c,) so far, mean of the two arms shown (unasked: first arm)
     theta: Floats  # (c, d) estimates
+    information: Floats  # (c, d, d) of the labels so far at the true theta
     query_round: Ints  # (q,)
     queried: Ints  # (q, 3) prompt, first arm, second arm
     label: Ints  # (q,) 1 = first arm preferred
@@ -102,11 +112,16 @@ class History(NamedTuple):
     costly_unasked: int  # unasked rounds with regret
     costly_inside: int  # those in which ||theta_hat - theta*||_gram <= the rule's radius
     last_query: int  # -1 where nothing was asked
+    below_threshold: int  # queries with norm at most the rule's uncertainty threshold
     late_regret: float  # first arm's regret over the rounds from horizon // 2 on
 
 
 def plan_rounds(
-    horizon: int, seed: int, checkpoints: ArrayLike | None = None, refit_growth: float = 1.0
+    horizon: int,
+    seed: int,
+    checkpoints: ArrayLike | None = None,
+    refit_growth: float = 1.0,
+    update_gram: bool = True,
 ) -> Plan:
     """A checked plan; by default 12 checkpoints spaced by equal factors.
 
@@ -120,18 +135,28 @@ def plan_rounds(
     growth = positive_number("refit_growth", refit_growth)
     if growth < 1:
         raise ValueError(f"refit_growth: found {growth:g}, needed at least 1 (after every query).")
-    return Plan(whole_number("seed", seed, low=0, high=2**64), horizon, marks, growth)
+    seed = whole_number("seed", seed, low=0, high=2**64)
+    return Plan(seed, horizon, marks, growth, bool(update_gram))
 
 
-def prepare(make: Callable[..., Rule], world: World, horizon: int, options: dict[str, Any]) -> Rule:
-    """``make(world, horizon, **options)``, an unknown or a missing option being a ``ValueError``."""
+def prepare(
+    make: Callable[..., Rule],
+    world: World,
+    horizon: int,
+    options: dict[str, Any],
+    others: tuple[str, ...] = (),
+) -> Rule:
+    """``make(world, horizon, **options)``, an unknown or a missing option being a ``ValueError``.
+
+    ``others`` are options of the loop, which the message names too.
+    """
     known = {
         name: option
         for name, option in inspect.signature(make).parameters.items()
         if option.kind is option.KEYWORD_ONLY
     }
     for name in options:
-        one_of("option", name, list(known))
+        one_of("option", name, [*known, *others])
     for name, option in known.items():
         if option.default is option.empty and name not in options:
             raise ValueError(f"{name}: found nothing, needed a value; pass {name}=...")
@@ -152,16 +177,21 @@ def play(world: World, rule: Rule, plan: Plan, replicate: int) -> History:
             z.append(scene.features[duel.first] - scene.features[duel.second])
             norms.append(float(lengths(z[-1], know.inverse)))
             labels.append(_answer(scene, duel, draws))
-            know = _learn(know, np.array(z), np.array(labels), rule.ridge, plan.refit_growth)
+            know = _learn(know, np.array(z), np.array(labels), rule.ridge, plan)
         scenes.append(scene)
         duels.append(duel)
         path.append(know.theta)
         distance.append(_distance(know, truth) if duel.ask else distance[-1])
+    charged, norm = _charged(plan, rule, scenes, duels, np.array(distance)), np.array(norms)
+    seen = np.array(z).reshape(-1, truth.size)
+    weighted = (seen.T * fisher_weight(seen @ truth)).T if len(seen) else seen
     return History(
-        **_charged(plan, rule, scenes, duels, np.array(distance)),
+        **charged,
         theta=np.array(path)[plan.checkpoints],
+        information=np.array([weighted[:q].T @ seen[:q] for q in charged["queries"]]),
         label=np.array(labels, dtype=np.int64),
-        norm=np.array(norms),
+        norm=norm,
+        below_threshold=int((norm <= getattr(rule, "uncertainty_threshold", np.inf)).sum()),
     )
 
 
@@ -217,10 +247,10 @@ def _nothing(d: int, ridge: float) -> Knowledge:
     return Knowledge(np.zeros(d), gram, np.eye(d) / ridge, gram, d * float(np.log(ridge)))
 
 
-def _learn(know: Knowledge, z: Floats, label: Ints, ridge: float, growth: float) -> Knowledge:
+def _learn(know: Knowledge, z: Floats, label: Ints, ridge: float, plan: Plan) -> Knowledge:
     """Everything from the whole history; theta too, unless gram has not grown enough."""
-    prior = ridge * np.eye(z.shape[1])
-    gram = prior + z.T @ z
+    prior, growth = ridge * np.eye(z.shape[1]), plan.refit_growth
+    gram = prior + z.T @ z if plan.update_gram else prior
     theta, fitted_at = know.theta, know.fitted_at
     log_det = float(np.linalg.slogdet(gram)[1])
     if growth == 1.0 or log_det >= fitted_at + np.log(growth):

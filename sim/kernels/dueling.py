@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from ...theory.selectors.batch import TIE
-from .functions import sigmoid
+from .functions import fisher_weight, sigmoid
 from .inner import inner
 from .linear_algebra import add_outer, cholesky, identity, invert_lower
 from .random import CONTEXT, LABEL, PLAY, SELECT, integer_below, uniform
@@ -34,34 +34,35 @@ Rule = namedtuple(
 )
 """What ``sim.algorithms`` calls its options; those that a kind lacks are not read."""
 
-Plan = namedtuple("Plan", "seed horizon ridge refit_growth checkpoints record")
+Plan = namedtuple("Plan", "seed horizon ridge refit_growth update_gram checkpoints record")
 """record: how many queries are written down in full."""
 
 Output = namedtuple(
-    "Output", "queries regret regret_both theta query_round queried label norm facts distance"
+    "Output",
+    "queries regret regret_both theta information query_round queried label norm facts distance",
 )
-"""(R, c) queries, regret, regret_both; (R, c, d) theta; (R, record) query_round, label, norm and
+"""(R, c) queries, regret, regret_both; (R, c, d) theta; (R, c, d, d) information at the true theta; (R, record) query_round, label, norm and
 (R, record, 3) queried; (R, 5) facts: unasked rounds with regret, those inside the confidence set, last
 query, queries with ||z|| at most the threshold, all queries; (R, 2) distance: largest
 ||theta_hat - theta*||_gram, regret of the last half."""
 
 State = namedtuple(
     "State",
-    # gram, lower, inverse (d, d); white (X, A, d): L^-1 phi, and estimate (X, A): theta_hat'phi, of
+    # gram, its factor lower and inverse, information at the true theta (d, d); white (X, A, d): L^-1 phi, and estimate (X, A): theta_hat'phi, of
     # the prompts whose fresh (X,) is 1; first, ask (X, A): what APPO does against each second arm;
     # table (X,): 1 where they are worked out; log_weights (X, A); score, chance (A,); z (d,)
-    "gram lower inverse white estimate fresh first ask table log_weights score chance z cell_of",
+    "gram lower inverse information white estimate fresh first ask table log_weights score chance z cell_of",
 )
 
 
-def new_output(replicates: int, plan: Any, dim: int) -> Output:
-    """Room for the results of ``replicates`` plays."""
-    c, q = len(plan.checkpoints), plan.record
+def new_output(replicates: int, c: int, q: int, dim: int) -> Output:
+    """Room for ``replicates`` plays at ``c`` checkpoints, with ``q`` queries each written down."""
     return Output(
         queries=np.zeros((replicates, c), np.int64),
         regret=np.zeros((replicates, c)),
         regret_both=np.zeros((replicates, c)),
         theta=np.zeros((replicates, c, dim)),
+        information=np.zeros((replicates, c, dim, dim)),
         query_round=np.zeros((replicates, q), np.int64),
         queried=np.zeros((replicates, q, 3), np.int64),
         label=np.zeros((replicates, q), np.int64),
@@ -73,7 +74,7 @@ def new_output(replicates: int, plan: Any, dim: int) -> Output:
 
 def _new_state(x: int, a: int, d: int) -> State:
     return State(
-        **{name: np.zeros((d, d)) for name in ("gram", "lower", "inverse")},
+        **{name: np.zeros((d, d)) for name in ("gram", "lower", "inverse", "information")},
         white=np.zeros((x, a, d)),
         fresh=np.zeros(x, np.int8),
         table=np.zeros(x, np.int8),
@@ -147,9 +148,7 @@ def _play(world, rule, plan, replicate, out, state, cells, fit):
                 count = max(count, cell + 1)
                 if not _learn(cells, cell, label, plan, count, fitted_at, fit, state):
                     return False
-                if plan.refit_growth == 1.0 or _log_det(state.lower) >= fitted_at + math.log(
-                    plan.refit_growth
-                ):
+                if _grown(plan, fitted_at, state):
                     fitted_at = _log_det(state.lower)
             off = _distance(state.gram, fit.theta, world.theta)
             widest = max(widest, off)
@@ -162,6 +161,8 @@ def _play(world, rule, plan, replicate, out, state, cells, fit):
             out.queries[mark], out.regret[mark], out.regret_both[mark] = asked, regret, both
             for k in range(fit.theta.size):
                 out.theta[mark, k] = fit.theta[k]
+                for q in range(fit.theta.size):
+                    out.information[mark, k, q] = state.information[max(k, q), min(k, q)]
             mark += 1
     out.facts[4] = asked
     out.distance[0], out.distance[1] = widest, late
@@ -186,6 +187,14 @@ def _log_det(lower):
     for k in range(lower.shape[0]):
         s += math.log(lower[k, k])
     return 2.0 * s
+
+
+@inner
+def _grown(plan, fitted_at, state):
+    """Whether theta is to be fitted again."""
+    return plan.refit_growth == 1.0 or _log_det(state.lower) >= fitted_at + math.log(
+        plan.refit_growth
+    )
 
 
 @inner
@@ -454,6 +463,7 @@ def _ask(world, seed, replicate, t, x, first, second, state):
         s += w * w
     margin = world.rewards[x, first] - world.rewards[x, second]
     label = np.int64(uniform(seed, replicate, t, LABEL, 0) < sigmoid(margin))
+    add_outer(state.information, fisher_weight(margin, 1.0), state.z)
     return math.sqrt(s), label
 
 
@@ -483,10 +493,11 @@ def _cell(world, x, first, second, label, count, cells, state):
 @inner
 def _learn(cells, cell, label, plan, count, fitted_at, fit, state):
     """Gram, estimate and information after one more answer; False where a matrix is singular."""
-    add_outer(state.gram, 1.0, state.z)
+    if plan.update_gram:
+        add_outer(state.gram, 1.0, state.z)
     if not _renew(state):
         return False
     learn(cells.x, cell, label, fit)
-    if plan.refit_growth == 1.0 or _log_det(state.lower) >= fitted_at + math.log(plan.refit_growth):
+    if _grown(plan, fitted_at, state):
         return maximise(cells, count, plan.ridge, fit)
     return cholesky(fit.information, fit.lower)

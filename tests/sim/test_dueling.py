@@ -182,7 +182,7 @@ def test_looking_changes_nothing(name, world):
     assert_same(rare, often._replace(**{k: v[-1:] for k, v in often._asdict().items() if k in AT}))
 
 
-AT = ("queries", "regret", "regret_both", "theta")
+AT = ("queries", "regret", "regret_both", "theta", "information")
 
 
 @pytest.mark.parametrize(

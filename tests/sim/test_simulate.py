@@ -1,16 +1,16 @@
 """simulate: kernels pick what the plain loop picks; workers, slices and checkpoints change nothing.
 
-A new algorithm is held by the tests over ``ALGORITHMS``.
+A new algorithm is held by the tests over ``LABELLING``.
 """
 
 import numpy as np
 import pytest
 
-from activeduel.sim import ALGORITHMS, PairPool, Teachers, simulate
+from activeduel.sim import LABELLING, PairPool, Teachers, simulate
 from activeduel.sim.algorithms import Labelling
 from activeduel.theory import SELECTORS, fisher_weight, fit_preferences
 
-NAMES = list(ALGORITHMS)
+NAMES = list(LABELLING)
 DIM, HORIZON = 3, 60
 
 

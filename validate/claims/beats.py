@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...sim import ALGORITHMS, simulate
+from ...sim import LABELLING, simulate
 from ...sim.algorithms import Labelling
 from ...theory.checks import Floats
 from ..claim import SUPPORTED, UNDERPOWERED, Claim, Observations, Run, Statistic, Test
@@ -18,7 +18,7 @@ from .worlds import hard_margin_pool, log_generalized_mse
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RIVALS = tuple(name for name in ALGORITHMS if name != "dual")
+RIVALS = tuple(name for name in LABELLING if name != "dual")
 FRESH_PAIRS = 2000
 # In every reported estimate, the prior N(0, I): some rivals leave replicates without a finite optimum.
 RIDGE = 1.0
@@ -72,7 +72,7 @@ def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
         ours, our_influence = log_generalized_mse(observations["dual"][:n])
         theirs, influence = log_generalized_mse(observations[rival])
         error = float((influence - our_influence).std(ddof=1)) / math.sqrt(n)
-        out[f"dual/beats-{rival}/variance"] = Normal(theirs - ours, error, n)
+        out[f"dual/beats-{rival}/variance"] = Normal(theirs - ours, error, n, df=n - 1)
         gain = accuracy(observations["dual"][:n]) - accuracy(observations[rival])
         out[f"dual/beats-{rival}/accuracy"] = Mean(gain)
     return out

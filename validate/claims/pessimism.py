@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...sim import DuelingWorld, PairPool, Teachers, Trajectories, simulate
+from ...sim import DuelingWorld, PairPool, PoolTrajectories, Teachers, simulate
 from ...theory.checks import Floats, probability, real_array
 from ...theory.confidence import asymptotic_radius
 from ...theory.pessimism import lower_confidence_values, suboptimality
@@ -71,7 +71,7 @@ def behaviour_pool(world: DuelingWorld, share: float) -> PairPool:
 @lru_cache(maxsize=64)
 def _labelled(
     share: float, rare_best: float, replicates: int, seed: int, workers: int
-) -> Trajectories:
+) -> PoolTrajectories:
     """Both sides of the check look at the same labels: only the policy differs."""
     return simulate(
         "random",
@@ -106,7 +106,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     }
 
 
-def _losses(paths: Trajectories, share: float, rare_best: float, sabotaged: bool) -> Floats:
+def _losses(paths: PoolTrajectories, share: float, rare_best: float, sabotaged: bool) -> Floats:
     """(2, R): the greedy policy's and the pessimistic (sabotaged: optimistic) policy's loss.
 
     An estimate that is not finite, which the ridge rules out, would be refused here.

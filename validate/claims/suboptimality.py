@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...sim import DuelingWorld, PairPool, Teachers, Trajectories, simulate
+from ...sim import DuelingWorld, PairPool, PoolTrajectories, Teachers, simulate
 from ...theory.checks import Floats, Ints
 from ...theory.confidence import asymptotic_radius
 from ...theory.pessimism import (
@@ -59,7 +59,7 @@ def information_at(pool: PairPool, pair: Ints, teacher: Ints, theta: Floats) -> 
 @lru_cache(maxsize=PARTS)
 def _trajectories(
     marks: tuple[int, ...], first: int, replicates: int, seed: int, workers: int
-) -> Trajectories:
+) -> PoolTrajectories:
     """Both sides of the check look at the same runs: only the policy differs."""
     return simulate(
         "dual",
@@ -90,7 +90,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     return {"labels": np.array(marks), "loss": loss, "bound": bound, "greedy": greedy}
 
 
-def _losses(paths: Trajectories, mark: int, sabotaged: bool) -> Floats:
+def _losses(paths: PoolTrajectories, mark: int, sabotaged: bool) -> Floats:
     """(3, R): loss, bound and the greedy policy's loss at one checkpoint."""
     pool, fresh = labelled_and_fresh()
     labels, estimate = paths.rounds[mark], paths.theta_path[:, mark]
