@@ -155,7 +155,7 @@ CLAIM = Claim(
             "horizon": 1600,
             "replicates": 80,
             "close": {
-                "conversation_only": 30,
+                "conversation_only": 20,
                 "conversation_only_best_teacher": 250,
                 "apo_best_teacher": 350,
             },
