@@ -109,7 +109,7 @@ def run(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _play(world, rule, plan, replicate, out, state, cells, fit):
     """One replicate, into one row of the output; False where the Gram matrix is singular."""
-    prompts = world.rewards.shape[0]
+    prompts, actions = world.rewards.shape
     identity(plan.ridge, state.gram)
     identity(plan.ridge, fit.information)
     if not _renew(state) or not cholesky(fit.information, fit.lower):
@@ -118,16 +118,28 @@ def _play(world, rule, plan, replicate, out, state, cells, fit):
     off = _distance(state.gram, fit.theta, world.theta)
     widest, regret, both, late = off, 0.0, 0.0, 0.0
     count, asked, mark, x = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    table, answer, uncertain, losses = state.table, state.first, state.ask, world.regret
     out.facts[2] = -1
     for t in range(plan.horizon):
         if world.streaming:
             _new_prompt(world, state, plan.seed, replicate, t)
         else:
             x = integer_below(plan.seed, replicate, t, CONTEXT, 0, prompts)
-        first, second, ask = _choose(
-            world, rule, plan.seed, replicate, t, x, asked, fit.theta, fit.lower, state
-        )
-        lost = world.regret[x, first]
+        if (
+            rule.kind == APPO
+        ):  # looked up here: handing a record to a function costs more than a round
+            second = integer_below(plan.seed, replicate, t, SELECT, 0, actions)
+            if not table[x]:
+                _fill_table(world, rule, x, fit.theta, state)
+            first, ask = answer[x, second], uncertain[x, second] != 0
+            if ask and not rule.tested_pair:
+                u = uniform(plan.seed, replicate, t, PLAY, 0)
+                first = _draw_weighted(state.log_weights[x], u, state.score)
+        else:
+            first, second, ask = _choose(
+                world, rule, plan.seed, replicate, t, x, asked, fit.theta, fit.lower, state
+            )
+        lost = losses[x, first]
         regret += lost
         if t >= plan.horizon // 2:
             late += lost
@@ -328,19 +340,8 @@ def _draw_weighted(weights, u, score):
 
 @inner
 def _choose(world, rule, seed, replicate, t, x, asked, theta, root, state):
-    """First arm, second arm, whether to ask; ``root`` is the factor of the information."""
+    """Every rule but APPO: first arm, second arm, whether to ask; ``root`` factors the information."""
     a = state.score.size
-    if rule.kind == APPO:
-        second = integer_below(seed, replicate, t, SELECT, 0, a)
-        if not state.table[x]:
-            _fill_table(world, rule, x, theta, state)
-        first = state.first[x, second]
-        if not state.ask[x, second]:
-            return first, second, False
-        if not rule.tested_pair:
-            u = uniform(seed, replicate, t, PLAY, 0)
-            first = _draw_weighted(state.log_weights[x], u, state.score)
-        return first, second, True
     _look(world, x, theta, state)
     if rule.kind == OPPO:
         second = integer_below(seed, replicate, t, SELECT, 0, a)
