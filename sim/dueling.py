@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..theory.checks import one_of, whole_number
 from .algorithms.dueling import Dueling, History, Plan, Rule, plan_rounds, play, prepare
+from .kernels import duel_rules
 from .kernels import dueling as kernel
 from .stream import StreamingWorld, World, shortfall
 from .threads import Progress, in_threads
@@ -48,7 +49,7 @@ def play_rounds(
     own = {name: value for name, value in given.items() if name not in COMMON}
     rule = prepare(algorithm.make, world, plan.horizon, own, COMMON)
     out = kernel.new_output(replicates, plan.checkpoints.size, record, world.theta.size)
-    remembers = streaming and algorithm.kind in (kernel.APPO, kernel.OPPO)
+    remembers = streaming and algorithm.kind in (duel_rules.APPO, duel_rules.OPPO)
     if engine == "plain" or remembers:
 
         def work(low: int, high: int) -> None:
@@ -76,14 +77,14 @@ def _compiled_world(world: World) -> kernel.World:
     )
 
 
-def _compiled_rule(algorithm: Dueling, rule: Rule) -> kernel.Rule:
+def _compiled_rule(algorithm: Dueling, rule: Rule) -> duel_rules.Rule:
     """The options that the rule has; the kernel does not look at the others."""
 
     def number(name: str, default: float) -> float:
         return float(getattr(rule, name, default))
 
     budget = getattr(rule, "budget", None)
-    return kernel.Rule(
+    return duel_rules.Rule(
         kind=algorithm.kind,
         radius=number("radius", 0.0),
         threshold=number("uncertainty_threshold", math.inf),

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..theory.checks import Floats, Ints
-from ..theory.estimate import fit_jointly, fit_preferences
+from ..theory.estimate import fit_preferences
+from ..theory.joint_estimate import fit_jointly
 from ..theory.preference import fisher_weight
 from .recorded_pool import Cells
 

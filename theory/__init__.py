@@ -16,8 +16,9 @@ from .confidence import (
 )
 from .design import Design, d_optimal
 from .dual_design import dual_design
-from .estimate import Estimate, JointEstimate, fit_jointly, fit_preferences
+from .estimate import Estimate, fit_preferences
 from .exact_design import d_efficiency, exact_design
+from .joint_estimate import JointEstimate, fit_jointly
 from .pessimism import (
     PessimisticPolicy,
     lower_confidence_values,

@@ -1,7 +1,7 @@
 """The algorithms that can be simulated, by name: on pools of pairs, and on dueling worlds."""
 
 from ...theory.selectors import SELECTORS
-from ..kernels import dueling as kernel
+from ..kernels import duel_rules as kernel
 from ..kernels.selection import RULES
 from .appo import appo
 from .colstim import colstim

@@ -14,25 +14,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ...theory.selectors.batch import TIE
+from .duel_rules import APPO, OPPO, choose, draw_weighted, fill_table, improve, normal
 from .functions import fisher_weight, sigmoid
 from .inner import inner
 from .linear_algebra import add_outer, cholesky, identity, invert_lower
 from .random import CONTEXT, LABEL, PLAY, SELECT, integer_below, uniform
 from .refit import learn, maximise, new_cells, new_fit
 
-APPO, OPPO, MAXINP, COLSTIM, THOMPSON, RANDOM_QUERY, GREEDY = range(7)
-CLIP = 1.0  # of the optimistic advantage
-TWO_PI = 2.0 * math.pi
-
 World = namedtuple("World", "features rewards regret theta streaming")
 """features (X, A, d), rewards and regret (X, A) of a finite world; on a stream one prompt of zeros,
 filled anew every round."""
-
-Rule = namedtuple(
-    "Rule", "kind radius threshold step_size tested_pair trim scale probability budget"
-)
-"""What ``sim.algorithms`` calls its options; those that a kind lacks are not read."""
 
 Plan = namedtuple("Plan", "seed horizon ridge refit_growth update_gram checkpoints record")
 """record: how many queries are written down in full."""
@@ -130,13 +121,13 @@ def _play(world, rule, plan, replicate, out, state, cells, fit):
         ):  # looked up here: handing a record to a function costs more than a round
             second = integer_below(plan.seed, replicate, t, SELECT, 0, actions)
             if not table[x]:
-                _fill_table(world, rule, x, fit.theta, state)
+                fill_table(world, rule, x, fit.theta, state)
             first, ask = answer[x, second], uncertain[x, second] != 0
             if ask and not rule.tested_pair:
                 u = uniform(plan.seed, replicate, t, PLAY, 0)
-                first = _draw_weighted(state.log_weights[x], u, state.score)
+                first = draw_weighted(state.log_weights[x], u, state.score)
         else:
-            first, second, ask = _choose(
+            first, second, ask = choose(
                 world, rule, plan.seed, replicate, t, x, asked, fit.theta, fit.lower, state
             )
         lost = losses[x, first]
@@ -146,7 +137,7 @@ def _play(world, rule, plan, replicate, out, state, cells, fit):
         if ask:
             both += 0.5 * (lost + world.regret[x, second])
             if rule.kind == APPO or rule.kind == OPPO:
-                _improve(world, rule, second, fit.theta, state)
+                improve(world, rule, second, fit.theta, state)
             norm, label = _ask(world, plan.seed, replicate, t, x, first, second, state)
             if asked < plan.record:
                 out.query_round[asked], out.label[asked], out.norm[asked] = t, label, norm
@@ -229,7 +220,7 @@ def _new_prompt(world, state, seed, replicate, t):
     for i in range(a):
         reward = 0.0
         for k in range(d):
-            value = _normal(seed, replicate, t, CONTEXT, i * d + k) / math.sqrt(d)
+            value = normal(seed, replicate, t, CONTEXT, i * d + k) / math.sqrt(d)
             world.features[0, i, k] = value
             reward += value * world.theta[k]
         world.rewards[0, i] = reward
@@ -240,215 +231,6 @@ def _new_prompt(world, state, seed, replicate, t):
         world.regret[0, i] = short if short > 1e-12 * size else 0.0
     state.fresh[0] = 0
     state.table[0] = 0
-
-
-@inner
-def _normal(seed, replicate, t, purpose, index):
-    """Standard normal ``index`` of a stream of them: Box and Muller, as ``sim.draws``."""
-    even = index - index % 2
-    length = math.sqrt(-2.0 * math.log1p(-uniform(seed, replicate, t, purpose, even)))
-    angle = TWO_PI * uniform(seed, replicate, t, purpose, even + 1)
-    return length * (math.cos(angle) if index == even else math.sin(angle))
-
-
-@inner
-def _look(world, x, theta, state):
-    """Estimates and whitened features of prompt x."""
-    if state.fresh[x]:
-        return
-    phi, white, d = world.features[x], state.white[x], theta.size
-    for i in range(phi.shape[0]):
-        s = 0.0
-        for k in range(d):
-            s += theta[k] * phi[i, k]
-            w = 0.0
-            for q in range(k + 1):
-                w += state.inverse[k, q] * phi[i, q]
-            white[i, k] = w
-        state.estimate[x, i] = s
-    state.fresh[x] = 1
-
-
-@inner
-def _length(white, i, j):
-    """||phi_i - phi_j||_{gram^-1}."""
-    s = 0.0
-    for k in range(white.shape[1]):
-        a = white[i, k] - white[j, k]
-        s += a * a
-    return math.sqrt(s)
-
-
-@inner
-def _lowest_best(score):
-    best, size = -np.inf, 0.0
-    for i in range(score.size):
-        best, size = max(best, score[i]), max(size, abs(score[i]))
-    for i in range(score.size):
-        if score[i] >= best - TIE * size:
-            return i
-    return 0
-
-
-@inner
-def _advantages(x, second, radius, state):
-    """state.score: min(theta_hat'z + radius ||z||_{gram^-1}, 1) of every arm against ``second``."""
-    white, estimate = state.white[x], state.estimate[x]
-    for y in range(estimate.size):
-        reach = radius * _length(white, y, second)
-        state.score[y] = min(estimate[y] - estimate[second] + reach, CLIP)
-
-
-@inner
-def _fill_table(world, rule, x, theta, state):
-    """What APPO does on prompt x against each second arm."""
-    _look(world, x, theta, state)
-    for second in range(state.score.size):
-        _advantages(x, second, rule.radius, state)
-        first = _lowest_best(state.score)
-        state.first[x, second] = first
-        state.ask[x, second] = _length(state.white[x], first, second) > rule.threshold
-    state.table[x] = 1
-
-
-@inner
-def _improve(world, rule, second, theta, state):
-    """pi(y|x) exp(step_size Dhat(x, y)) for every prompt."""
-    if rule.step_size == 0.0:
-        return
-    for x in range(state.fresh.size):
-        _look(world, x, theta, state)
-        _advantages(x, second, rule.radius, state)
-        for y in range(state.score.size):
-            state.log_weights[x, y] += rule.step_size * state.score[y]
-
-
-@inner
-def _draw_weighted(weights, u, score):
-    """The first arm whose cumulative weight exceeds u times the sum."""
-    top, total = -np.inf, 0.0
-    for y in range(weights.size):
-        top = max(top, weights[y])
-    for y in range(weights.size):
-        total += math.exp(weights[y] - top)
-        score[y] = total
-    for y in range(weights.size):
-        if u * total < score[y]:
-            return y
-    return 0
-
-
-@inner
-def _choose(world, rule, seed, replicate, t, x, asked, theta, root, state):
-    """Every rule but APPO: first arm, second arm, whether to ask; ``root`` factors the information."""
-    a = state.score.size
-    _look(world, x, theta, state)
-    if rule.kind == OPPO:
-        second = integer_below(seed, replicate, t, SELECT, 0, a)
-        u = uniform(seed, replicate, t, PLAY, 0)
-        return _draw_weighted(state.log_weights[x], u, state.score), second, True
-    if rule.kind == MAXINP:
-        first, second = _most_informative(x, rule.radius, state)
-        return first, second, True
-    if rule.kind == COLSTIM:
-        return _contest(seed, replicate, t, x, rule, state)
-    if rule.kind == THOMPSON:
-        d = theta.size
-        first = _sampled_best(
-            world.features[x], seed, replicate, t, 0, rule.scale, theta, root, state
-        )
-        second = _sampled_best(
-            world.features[x], seed, replicate, t, d + d % 2, rule.scale, theta, root, state
-        )
-        return first, second, True
-    first = _lowest_best(state.estimate[x])
-    if rule.kind == RANDOM_QUERY:
-        second = integer_below(seed, replicate, t, SELECT, 0, a - 1)
-        second += second >= first
-        ask = uniform(seed, replicate, t, SELECT, 1) < rule.probability and asked < rule.budget
-        return first, second, ask
-    return first, _runner_up(state.estimate[x], first), True
-
-
-@inner
-def _runner_up(score, first):
-    """The best arm but one."""
-    best, size = -np.inf, 0.0
-    for i in range(score.size):
-        if i != first:
-            best, size = max(best, score[i]), max(size, abs(score[i]))
-    for i in range(score.size):
-        if i != first and score[i] >= best - TIE * size:
-            return i
-    return first
-
-
-@inner
-def _most_informative(x, radius, state):
-    """MaxInP: of the arms that no other surely beats, the pair farthest apart; the better one first."""
-    white, estimate, chance = state.white[x], state.estimate[x], state.chance
-    a, size = estimate.size, 0.0
-    for i in range(a):
-        for j in range(a):
-            chance[i, j] = estimate[i] - estimate[j] + radius * _length(white, i, j)
-            size = max(size, abs(chance[i, j]))
-    alive, last = 0, 0
-    for i in range(a):
-        good = True
-        for j in range(a):
-            good &= chance[i, j] >= -TIE * size
-        state.score[i] = good
-        if good:
-            alive, last = alive + 1, i
-    if alive < 2:
-        return last, last
-    far = 0.0
-    for i in range(a):
-        for j in range(i + 1, a):
-            if state.score[i] and state.score[j]:
-                far = max(far, _length(white, i, j))
-    for i in range(a):
-        for j in range(i + 1, a):
-            if state.score[i] and state.score[j] and _length(white, i, j) >= far - TIE * far:
-                floor = TIE * max(abs(estimate[i]), abs(estimate[j]))
-                return (i, j) if estimate[i] >= estimate[j] - floor else (j, i)
-    return last, last
-
-
-@inner
-def _contest(seed, replicate, t, x, rule, state):
-    """CoLSTIM: the first arm by perturbed estimates, the second its strongest optimistic rival."""
-    white, estimate, score = state.white[x], state.estimate[x], state.score
-    for i in range(score.size):
-        s = 0.0
-        for k in range(white.shape[1]):
-            s += white[i, k] * white[i, k]
-        u = max(uniform(seed, replicate, t, SELECT, i), 2.0**-54)
-        noise = min(max(-math.log(-math.log(u)), -rule.trim), rule.trim)
-        score[i] = estimate[i] + noise * math.sqrt(s)
-    first = _lowest_best(score)
-    for i in range(score.size):
-        score[i] = estimate[i] - estimate[first] + rule.radius * _length(white, i, first)
-    return first, _lowest_best(score), True
-
-
-@inner
-def _sampled_best(phi, seed, replicate, t, start, scale, theta, root, state):
-    """The best arm under theta drawn from N(theta_hat, scale^2 H^-1), H = root root'."""
-    d, z = theta.size, state.z
-    for k in range(d):
-        z[k] = _normal(seed, replicate, t, SELECT, start + k)
-    for k in range(d - 1, -1, -1):
-        s = z[k]
-        for q in range(k + 1, d):
-            s -= root[q, k] * z[q]
-        z[k] = s / root[k, k]
-    for i in range(phi.shape[0]):
-        s = 0.0
-        for k in range(d):
-            s += phi[i, k] * (theta[k] + scale * z[k])
-        state.score[i] = s
-    return _lowest_best(state.score)
 
 
 @inner

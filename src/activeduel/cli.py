@@ -53,7 +53,7 @@ def register_validate(commands: Commands) -> None:
     add("--scale", choices=("smoke", "quick", "full"), default="quick", help="default: quick")
     add("--seed", type=whole(0, 2**64), default=0, metavar="N", help="default: 0")
     add("--workers", type=whole(1), default=os.cpu_count() or 1, metavar="N",
-        help="processes; the results do not depend on it; default: all cores (%(default)s)")  # fmt: skip
+        help="threads; the results do not depend on it; default: all cores (%(default)s)")  # fmt: skip
     add("--device", choices=("cpu",), default="cpu", help="default: cpu")
     add("--out", type=Path, metavar="DIR",
         help="report and measurements; default: results/validate/<scale>-<seed> and results")  # fmt: skip

@@ -9,7 +9,7 @@ from activeduel.sim.one_reward import compare_tastes, describe_annotators, scale
 from activeduel.sim.recorded import read_recorded
 from activeduel.sim.replay import TWIN, plan_replay, replay
 from activeduel.sim.splits import divide, reduce_features, reduced
-from activeduel.theory.estimate import fit_jointly
+from activeduel.theory.joint_estimate import fit_jointly
 
 RNG = np.random.default_rng(3)
 Z = RNG.standard_normal((90, 3)) * [1, 10, 0.1]

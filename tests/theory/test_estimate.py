@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from activeduel.theory.estimate import fit_jointly, fit_preferences
+from activeduel.theory.estimate import fit_preferences
+from activeduel.theory.joint_estimate import fit_jointly
 
 
 def drawn(seed, n=300, d=4, trials=1):
