@@ -157,7 +157,7 @@ CLAIM = Claim(
             "close": {
                 "conversation_only": 20,
                 "conversation_only_best_teacher": 250,
-                "apo_best_teacher": 350,
+                "apo_best_teacher": 280,
             },
         },
         "quick": {

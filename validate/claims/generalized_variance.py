@@ -103,7 +103,7 @@ CLAIM = Claim(
     ),
     # Pilot (other seeds): 1.10 (0.04) at T = 2000. n: (z_alpha + z_power) sqrt(2 / (d R)) < margin - bias.
     settings={
-        "smoke": {"horizon": 1500, "replicates": 400},
+        "smoke": {"horizon": 1500, "replicates": 300},
         "quick": {"horizon": 3000, "replicates": 1400},
         "full": {"horizon": 20000, "replicates": 20000},
     },
