@@ -2,6 +2,10 @@
 
 from . import (
     accuracy,
+    appo_paths,
+    appo_radius,
+    appo_rates,
+    appo_tradeoff,
     efficiency,
     generalized_variance,
     shift_map,
@@ -19,6 +23,10 @@ FIGURES: dict[str, PaperFigure] = {
         teacher_choice,
         suboptimality,
         shift_map,
+        appo_paths,
+        appo_rates,
+        appo_tradeoff,
+        appo_radius,
     )
 }
 

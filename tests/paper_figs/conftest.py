@@ -29,6 +29,12 @@ TINY = {
         "labels": [50, 400],
         "replicates": 10,
     },
+    "duels": {"replicates": 4, "horizon": 30_000, "thresholds": [1, 8], "budgets": [100, 3100]},
+    "cross": {
+        "replicates": 4,
+        "horizons": {"4/0.8": 40_000, "2/0.57": 30_000, "2/0.8": 15_000, "4/0.57": 80_000},
+    },
+    "radii": {"replicates": 8, "horizon": 30_000, "divisors": [1, 8]},
 }
 
 
