@@ -2,6 +2,11 @@
 
 from ..claim import Claim
 from . import (
+    appo_fewer_queries,
+    appo_oppo_rate,
+    appo_rates,
+    appo_stops,
+    appo_threshold,
     batch,
     beats,
     d_optimality,
@@ -25,4 +30,11 @@ CLAIMS: tuple[Claim, ...] = (
     batch.CLAIM,
     suboptimality.CLAIM,
     pessimism.CLAIM,
+    appo_stops.CLAIM,
+    appo_rates.GAP_CLAIM,
+    appo_rates.DIM_CLAIM,
+    appo_oppo_rate.CLAIM,
+    appo_fewer_queries.OPPO,
+    appo_fewer_queries.MATCHED,
+    appo_threshold.CLAIM,
 )

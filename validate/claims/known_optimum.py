@@ -127,7 +127,7 @@ CLAIM = Claim(
     # Pilot (run seed 914, 60 replicates): shares 0.48, 0.48, 0.94 at T = 4000; 0.50, 0.49, 0.98 (sd
     # 0.02 to 0.09: a few replicates stay long beside the optimum) at 8000; 0.50, 0.50, 1.00 at 24000.
     settings={
-        "smoke": {"horizon": 8000, "replicates": 40},
+        "smoke": {"horizon": 8000, "replicates": 60},
         "quick": {"horizon": 24000, "replicates": 100},
         "full": {"horizon": 60000, "replicates": 500},
     },
