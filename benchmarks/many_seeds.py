@@ -57,6 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=FIRST_SEED)
+    parser.add_argument("--only", nargs="+", default=[], metavar="ID", help="as of validate")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("results", "many-seeds"))
     args = parser.parse_args()
@@ -71,7 +72,9 @@ def main() -> int:
     console = Console(width=110)
     rows: dict[str, list[dict[str, Any]]] = {}
     for seed in range(args.first, args.first + args.seeds):
-        options = Options(scale="smoke", seed=seed, workers=args.workers, out=args.out)
+        options = Options(
+            scale="smoke", seed=seed, workers=args.workers, only=tuple(args.only), out=args.out
+        )
         report, _ = run_claims(CLAIMS, options)
         for row in report["claims"]:
             rows.setdefault(row["id"], []).append(row)

@@ -18,7 +18,7 @@ from .runner import Judged, as_expected
 
 Row = dict[str, Any]
 ID_WIDTH = 19  # what 100 columns leave for a test's name
-NARROW, WIDE = 100, 140  # columns
+NARROW, WIDE = 100, 152  # columns
 STYLES = {SUPPORTED: "green", NOT_SUPPORTED: "bold red", UNDERPOWERED: "yellow", "ESTIMATE": "cyan"}
 
 
