@@ -30,9 +30,7 @@ def number(x: float | None, decimals: int | None = None) -> str:
     """
     if x is None:
         return "-"
-    if decimals is None:
-        return f"{x if abs(x) > 1e-12 else 0.0:.4g}"
-    return f"{x:.{decimals}f}"
+    return f"{x:.4g}" if decimals is None else f"{x:.{decimals}f}"
 
 
 def with_interval(estimate: float, interval: Sequence[float | None]) -> str:
@@ -43,7 +41,7 @@ def with_interval(estimate: float, interval: Sequence[float | None]) -> str:
     """
     lo, hi = interval
     if lo == hi == estimate:
-        return number(estimate)
+        return number(estimate if abs(estimate) > 1e-12 else 0.0)  # rounding is not a finding
     half = max(estimate - lo if lo is not None else 0.0, hi - estimate if hi is not None else 0.0)
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else None
     if decimals is not None and decimals > 6:

@@ -72,11 +72,15 @@ def judge(observations: Observations, run: Run) -> dict[str, Statistic]:
 def draw(figure: "Figure", observations: Observations, run: Run) -> None:
     """Efficiency of each rule, one dot a replicate."""
     axes = figure.subplots()
-    for row, values in enumerate(observations.values()):
+    shown = dict(observations)
+    contender = shown.pop("contender")  # the greedy batch, or what stands in its place
+    if not np.array_equal(contender, shown["greedy_batch"]):
+        shown["gain_negated"] = contender
+    for row, values in enumerate(shown.values()):
         spread = np.linspace(-0.3, 0.3, len(values))
         axes.plot(values, row + spread, ".", markersize=3, color="#0072B2", alpha=0.5)
         axes.plot(values.mean(), row, "|", markersize=24, color="#D55E00")
-    axes.set_yticks(range(len(observations)), [name.replace("_", " ") for name in observations])
+    axes.set_yticks(range(len(shown)), [name.replace("_", " ") for name in shown])
     axes.set_xlabel("D-efficiency at the horizon (bar: mean)")
     axes.invert_yaxis()
 
