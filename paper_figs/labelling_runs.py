@@ -4,34 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from ..sim import LABELLING, PairPool, Teachers, simulate
+from ..sim import LABELLING, PairPool, simulate
+from ..sim.named_worlds import default_pool, hard_margin_pool
 from ..theory.dual_design import dual_design
 from ..theory.exact_design import d_efficiency
 from .figure import Arrays, Experiment, Progress, Settings
 
-WORLD_SEED = (
-    20241002  # of the pools (also those of the claims); replicates draw from the run's seed
-)
 DIM = 5
 _FEW = ["dual", "random", "conversation_only", "teacher_only", "practical_apo"]
 _FEW += ["random_best_teacher", "conversation_only_best_teacher"]
 _EVERY = sorted(LABELLING)
 
 
-def hard_margin_pool() -> PairPool:
-    """300 pairs with every |theta'z| in [1.5, 4]: the sharpest teacher is often the wrong one."""
-    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [0.25, 0.25, 0.25]])
-    rng = np.random.default_rng(WORLD_SEED)
-    return PairPool.synthetic(300, DIM, 3, teachers, rng, margins=(1.5, 4))
-
-
-def gaussian_pool() -> PairPool:
-    """300 Gaussian pairs: most margins are small, and the sharpest teacher is mostly right to ask."""
-    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [1.0, 1.0, 1.0]])
-    return PairPool.synthetic(300, DIM, 3, teachers, np.random.default_rng(WORLD_SEED))
-
-
-POOLS = {"hard-margin": hard_margin_pool, "Gaussian": gaussian_pool}
+POOLS = {"hard-margin": hard_margin_pool, "Gaussian": default_pool}
 
 
 def _estimates(

@@ -3,82 +3,27 @@
 The worlds are those of the claims dual/suboptimality and dual/pessimism.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
-from ..sim import DuelingWorld, PairPool, Teachers, simulate
-from ..theory.checks import Floats, Ints
+from ..sim import simulate
+from ..sim.named_worlds import (
+    RARE,
+    SHIFT_DIM,
+    SHIFT_PROMPTS,
+    SMOOTH_DIM,
+    USUAL,
+    behaviour_pool,
+    information_at,
+    shifted_world,
+    smooth_world,
+)
+from ..theory.checks import Floats
 from ..theory.confidence import asymptotic_radius
 from ..theory.pessimism import pointwise_bound, pointwise_policy, suboptimality
-from ..theory.preference import fisher_weight
 from .figure import Arrays, Experiment, Progress, Settings
 
-WORLD_SEED = 20241002
 DELTA = 0.05
-SMOOTH_DIM, LABELLED, FRESH, ACTIONS = 4, 20, 300, 4
-SHIFT_PROMPTS, USUAL, RARE, HALF, SHIFT_PAIRS = 40, 3, 3, 3, 400
 RIDGE = 0.1  # of the shifted worlds: few labels touch a rare action
-
-
-@lru_cache(maxsize=1)
-def smooth_world() -> tuple[PairPool, Floats]:
-    """The pool of all pairs of 20 prompts x 4 Gaussian actions, and features (300, 4, d) of others."""
-    rng = np.random.default_rng([WORLD_SEED, 1])
-    theta = rng.standard_normal(SMOOTH_DIM)
-    theta /= np.linalg.norm(theta)
-    phi = rng.standard_normal((LABELLED + FRESH, ACTIONS, SMOOTH_DIM))
-    teachers = Teachers([[0.5, 1, 2], [2, 0.5, 1], [1, 2, 0.5]])
-    world = DuelingWorld(phi[:LABELLED], theta)
-    return world.pairs(teachers, rng.integers(3, size=LABELLED)), phi[LABELLED:]
-
-
-def shifted_world(rare_best: float) -> DuelingWorld:
-    """40 prompts, 3 usual and 3 rare actions; in a share ``rare_best`` of them a rare one is best.
-
-    theta has length 1 in each half of the coordinates, and usual actions are 0 in the second half.
-    A rare action's reward is 0.2 to 1.5 below the prompt's best usual one, or, for the first rare
-    action of the share, 0.2 to 1.5 above: moved there along the second half of theta.
-    """
-    rng = np.random.default_rng([WORLD_SEED, 2])
-    halves = rng.standard_normal((2, HALF))
-    halves /= np.linalg.norm(halves, axis=1, keepdims=True)
-    theta = halves.ravel()
-    phi = rng.standard_normal((SHIFT_PROMPTS, USUAL + RARE, 2 * HALF))
-    phi[:, :USUAL, HALF:] = 0.0
-    rewards = phi @ theta
-    best = rewards[:, :USUAL].max(axis=1)
-    wanted = best[:, None] - rng.uniform(0.2, 1.5, (SHIFT_PROMPTS, RARE))
-    above = rng.uniform(0.2, 1.5, SHIFT_PROMPTS)
-    chosen = rng.permutation(SHIFT_PROMPTS) < round(rare_best * SHIFT_PROMPTS)
-    wanted[chosen, 0] = (best + above)[chosen]
-    phi[:, USUAL:, HALF:] += (wanted - rewards[:, USUAL:])[..., None] * halves[1]
-    return DuelingWorld(phi, theta)
-
-
-def behaviour_pool(world: DuelingWorld, share: float) -> PairPool:
-    """400 pairs of two usual actions or, in a ``share`` of them, of a usual and a rare one."""
-    rng = np.random.default_rng([WORLD_SEED, 3])
-    prompt = rng.integers(SHIFT_PROMPTS, size=SHIFT_PAIRS)
-    pair = rng.permuted(np.tile(np.arange(USUAL), (SHIFT_PAIRS, 1)), axis=1)[:, :2]
-    rare = np.arange(SHIFT_PAIRS) < round(share * SHIFT_PAIRS)
-    pair[rare, 1] = USUAL + rng.integers(RARE, size=int(rare.sum()))
-    z = world.features[prompt, pair[:, 0]] - world.features[prompt, pair[:, 1]]
-    teachers = Teachers([[0.5], [1.0], [2.0]])
-    return PairPool(z, np.zeros(SHIFT_PAIRS, dtype=np.int64), world.theta, teachers)
-
-
-def information_at(pool: PairPool, pair: Ints, teacher: Ints, theta: Floats) -> Floats:
-    """H(theta) (R, d, d) of the labels ``pair``, ``teacher`` (R, T) at estimates ``theta`` (R, d)."""
-    (replicates, d), (n, m) = theta.shape, pool.available.shape
-    cell = pair.astype(np.int64) * m + teacher
-    counts = np.stack([np.bincount(row, minlength=n * m) for row in cell])
-    weight = fisher_weight(
-        (theta @ pool.z.T)[..., None], pool.teachers.rationality[:, pool.context].T
-    )
-    squares = (pool.z[:, :, None] * pool.z[:, None]).reshape(n, d * d)
-    total = (counts.reshape(replicates, n, m) * weight).sum(axis=2) @ squares
-    return np.asarray(total.reshape(replicates, d, d))
 
 
 def _rates(settings: Settings, part: str, *, seed: int, workers: int, progress: Progress) -> Arrays:
@@ -125,7 +70,7 @@ def _shifts(
 ) -> Arrays:
     """Shift levels (q,), labels (c,), and losses ``greedy``, ``pessimistic`` (q, R, c)."""
     levels, labels, total = settings["rare_best"], settings["labels"], settings["replicates"]
-    radius = asymptotic_radius(2 * HALF, DELTA)
+    radius = asymptotic_radius(SHIFT_DIM, DELTA)
     behaviour = np.tile(np.repeat([1.0 / USUAL, 0.0], [USUAL, RARE]), (SHIFT_PROMPTS, 1))
     out = np.empty((2, len(levels), total, len(labels)))
     for q, level in enumerate(levels):
@@ -147,7 +92,7 @@ def _shifts(
         for c, t in enumerate(labels):
             theta = run.theta_path[:, c]
             h = information_at(pool, run.pair[:, :t], run.teacher[:, :t], theta)
-            h += RIDGE * np.eye(2 * HALF)
+            h += RIDGE * np.eye(SHIFT_DIM)
             out[:, q, :, c] = _losses(world.features, world.theta, theta, h, radius, behaviour)
         progress((q + 1) / len(levels))
     return {

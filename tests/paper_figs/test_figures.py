@@ -13,7 +13,7 @@ from activeduel.paper_figs import FIGURES, labelling_runs, look, policies, teach
 from activeduel.paper_figs.figure import SCALES, Table
 from activeduel.paper_figs.generalized_variance import crossover
 from activeduel.paper_figs.shift_map import number
-from activeduel.sim import LABELLING
+from activeduel.sim import LABELLING, named_worlds
 from activeduel.theory.preference import fisher_weight
 
 COLUMNS = {
@@ -365,7 +365,7 @@ class TestPolicies:
         assert -0.5 in slopes and -1.0 in slopes
 
     def test_information_is_summed_over_the_labels(self):
-        pool, _ = policies.smooth_world()
+        pool, _ = named_worlds.smooth_world()
         rng = np.random.default_rng(1)
         pair = rng.integers(len(pool.z), size=(2, 30))
         teacher = rng.integers(3, size=(2, 30))
@@ -376,7 +376,7 @@ class TestPolicies:
                 z, b = pool.z[i], pool.teachers.rationality[j, pool.context[i]]
                 p = 1 / (1 + math.exp(-b * theta[r] @ z))
                 expected[r] += b**2 * p * (1 - p) * np.outer(z, z)
-        found = policies.information_at(pool, pair, teacher, theta)
+        found = named_worlds.information_at(pool, pair, teacher, theta)
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 
     def test_the_map_holds_the_paired_difference(self, tables, observations):
@@ -387,9 +387,9 @@ class TestPolicies:
 
     def test_the_share_of_prompts_with_a_rare_best_action_is_the_one_asked_for(self):
         for share in (0.0, 0.25, 1.0):
-            world = policies.shifted_world(share)
+            world = named_worlds.shifted_world(share)
             best = (world.features @ world.theta).argmax(axis=1)
-            assert np.mean(best >= policies.USUAL) == share
+            assert np.mean(best >= named_worlds.USUAL) == share
 
     def test_every_number_of_the_map_is_its_cells(self, tiny, tables):
         table = tables["shift_map"]

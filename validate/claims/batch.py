@@ -8,12 +8,13 @@ import numpy as np
 
 from ...sim import simulate
 from ...sim.algorithms import Labelling
+from ...sim.named_worlds import default_pool
 from ...theory.checks import Floats
 from ...theory.dual_design import dual_design
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean
+from .measures import efficiencies
 from .negative_controls import LEAST_INFORMATIVE, TOP_OF_ONE_RANKING
-from .worlds import default_pool, efficiencies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,12 @@ import numpy as np
 
 from ...sim import LABELLING, simulate
 from ...sim.algorithms import Labelling
+from ...sim.named_worlds import hard_margin_pool
 from ...theory.checks import Floats
 from ..claim import SUPPORTED, UNDERPOWERED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean, Normal
+from .measures import log_generalized_mse
 from .negative_controls import LEAST_INFORMATIVE
-from .worlds import hard_margin_pool, log_generalized_mse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

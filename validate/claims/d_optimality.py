@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...sim import simulate
+from ...sim.named_worlds import default_pool
 from ...theory.dual_design import dual_design
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean
+from .measures import efficiencies
 from .negative_controls import RANDOM_TEACHER
-from .worlds import default_pool, efficiencies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...sim import PairPool, Teachers, simulate
+from ...sim.named_worlds import WORLD_SEED
 from ...theory.checks import Floats
 from ...theory.dual_design import dual_design
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean
-from .worlds import WORLD_SEED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

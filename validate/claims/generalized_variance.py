@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...sim import simulate
+from ...sim.named_worlds import default_pool
 from ...theory.dual_design import dual_design
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Normal
+from .measures import log_generalized_mse
 from .negative_controls import RANDOM_TEACHER
-from .worlds import default_pool, log_generalized_mse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

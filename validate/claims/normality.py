@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...sim import PoolTrajectories, simulate
+from ...sim.named_worlds import sharp_pool
 from ...theory.preference import fisher_weight
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Frequency, Mean, replicates_for_mean
-from .worlds import sharp_pool
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,63 +9,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...sim import DuelingWorld, PairPool, PoolTrajectories, Teachers, simulate
+from ...sim import PoolTrajectories, simulate
+from ...sim.named_worlds import (
+    RARE,
+    SHIFT_DIM,
+    SHIFT_PROMPTS,
+    USUAL,
+    behaviour_pool,
+    information_at,
+    shifted_world,
+)
 from ...theory.checks import Floats, probability, real_array
 from ...theory.confidence import asymptotic_radius
 from ...theory.pessimism import lower_confidence_values, suboptimality
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean, replicates_for_mean
-from .suboptimality import information_at
-from .worlds import WORLD_SEED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROMPTS, USUAL, RARE = 40, 3, 3  # actions per prompt: the behaviour's usual ones, and rare ones
-HALF = 3  # the rare actions' features have 3 coordinates of their own, the usual ones' lack
-DIM, PAIRS, LABELS = 2 * HALF, 400, 400
+LABELS = 400
 RIDGE, DELTA = 0.1, 0.05
 TESTED_SHARE, TESTED_RARE_BEST = 0.03, 0.0  # the cell of the two tests
 PERCENTILE = 0.9
 SABOTAGE = "optimism: + radius instead of - radius"
-
-
-@lru_cache(maxsize=8)
-def shifted_world(rare_best: float) -> DuelingWorld:
-    """40 prompts, 3 usual and 3 rare actions; in a share ``rare_best`` of them a rare one is best.
-
-    theta has length 1 in each half of the coordinates, and usual actions are 0 in the second half.
-    A rare action's reward is 0.2 to 1.5 below the prompt's best usual one, or, for the first rare
-    action of the share, 0.2 to 1.5 above: moved there along the second half of theta.
-    """
-    rng = np.random.default_rng([WORLD_SEED, 2])
-    halves = rng.standard_normal((2, HALF))
-    halves /= np.linalg.norm(halves, axis=1, keepdims=True)
-    theta = halves.ravel()
-    phi = rng.standard_normal((PROMPTS, USUAL + RARE, DIM))
-    phi[:, :USUAL, HALF:] = 0.0
-    rewards = phi @ theta
-    best = rewards[:, :USUAL].max(axis=1)
-    wanted = best[:, None] - rng.uniform(0.2, 1.5, (PROMPTS, RARE))
-    above = rng.uniform(0.2, 1.5, PROMPTS)
-    chosen = rng.permutation(PROMPTS) < round(rare_best * PROMPTS)
-    wanted[chosen, 0] = (best + above)[chosen]
-    phi[:, USUAL:, HALF:] += (wanted - rewards[:, USUAL:])[..., None] * halves[1]
-    return DuelingWorld(phi, theta)
-
-
-def behaviour_pool(world: DuelingWorld, share: float) -> PairPool:
-    """400 pairs as the behaviour policy makes them: two usual actions, or, in a share of them, a
-    usual and a rare one."""
-    rng = np.random.default_rng([WORLD_SEED, 3])
-    prompt = rng.integers(PROMPTS, size=PAIRS)
-    pair = rng.permuted(np.tile(np.arange(USUAL), (PAIRS, 1)), axis=1)[:, :2]
-    rare = np.arange(PAIRS) < round(share * PAIRS)
-    pair[rare, 1] = USUAL + rng.integers(RARE, size=int(rare.sum()))
-    phi = world.features
-    z = phi[prompt, pair[:, 0]] - phi[prompt, pair[:, 1]]
-    teachers = Teachers([[0.5], [1.0], [2.0]])
-    return PairPool(z, np.zeros(PAIRS, dtype=np.int64), world.theta, teachers)
 
 
 @lru_cache(maxsize=64)
@@ -113,11 +80,11 @@ def _losses(paths: PoolTrajectories, share: float, rare_best: float, sabotaged: 
     """
     world = shifted_world(rare_best)
     pool = behaviour_pool(world, share)
-    h = information_at(pool, paths.pair, paths.teacher, paths.theta) + RIDGE * np.eye(DIM)
-    behaviour = np.tile(np.repeat([1.0 / USUAL, 0.0], [USUAL, RARE]), (PROMPTS, 1))
+    h = information_at(pool, paths.pair, paths.teacher, paths.theta) + RIDGE * np.eye(SHIFT_DIM)
+    behaviour = np.tile(np.repeat([1.0 / USUAL, 0.0], [USUAL, RARE]), (SHIFT_PROMPTS, 1))
     estimate, lower = (
         lower_confidence_values(paths.theta, h, world.features, radius, reference=behaviour)
-        for radius in (0.0, asymptotic_radius(DIM, DELTA))
+        for radius in (0.0, asymptotic_radius(SHIFT_DIM, DELTA))
     )
     values = (estimate, 2 * estimate - lower if sabotaged else lower)
     return np.stack([suboptimality(world.features, world.theta, v.argmax(axis=2)) for v in values])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...sim import DuelingWorld, PairPool, PoolTrajectories, Teachers, simulate
+from ...sim import PoolTrajectories, simulate
+from ...sim.named_worlds import SMOOTH_DIM, information_at, smooth_world
 from ...theory.checks import Floats, Ints
 from ...theory.confidence import asymptotic_radius
 from ...theory.pessimism import (
@@ -17,43 +18,15 @@ from ...theory.pessimism import (
     pointwise_policy,
     suboptimality,
 )
-from ...theory.preference import fisher_weight
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Frequency, Normal, replicates_for_frequency, replicates_for_mean
-from .worlds import WORLD_SEED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DELTA = 0.05
-DIM, PROMPTS, ACTIONS, FRESH_PROMPTS = 4, 20, 4, 300
 PARTS = 8  # of the replicates: after each one progress is told
 SABOTAGE = "returns the argmin of the lower confidence value"
-
-
-@lru_cache(maxsize=1)
-def labelled_and_fresh() -> tuple[PairPool, Floats]:
-    """The pool of all pairs of 20 labelled prompts, and features (300, 4, d) of fresh prompts."""
-    rng = np.random.default_rng([WORLD_SEED, 1])
-    theta = rng.standard_normal(DIM)
-    theta /= np.linalg.norm(theta)
-    phi = rng.standard_normal((PROMPTS + FRESH_PROMPTS, ACTIONS, DIM))
-    teachers = Teachers([[0.5, 1, 2], [2, 0.5, 1], [1, 2, 0.5]])
-    world = DuelingWorld(phi[:PROMPTS], theta)
-    return world.pairs(teachers, rng.integers(3, size=PROMPTS)), phi[PROMPTS:]
-
-
-def information_at(pool: PairPool, pair: Ints, teacher: Ints, theta: Floats) -> Floats:
-    """H(theta) (R, d, d) of the labels ``pair``, ``teacher`` (R, T) at estimates ``theta`` (R, d)."""
-    replicates, d = theta.shape
-    n, m = pool.z.shape[0], pool.teachers.count
-    cell = pair.astype(np.int64) * m + teacher
-    counts = np.stack([np.bincount(row, minlength=n * m) for row in cell])
-    b = pool.teachers.rationality[:, pool.context].T
-    weight = fisher_weight((theta @ pool.z.T)[:, :, None], b)
-    squares = (pool.z[:, :, None] * pool.z[:, None]).reshape(n, d * d)
-    total = (counts.reshape(replicates, n, m) * weight).sum(axis=2) @ squares
-    return np.asarray(total.reshape(replicates, d, d))
 
 
 @lru_cache(maxsize=PARTS)
@@ -63,7 +36,7 @@ def _trajectories(
     """Both sides of the check look at the same runs: only the policy differs."""
     return simulate(
         "dual",
-        labelled_and_fresh()[0],
+        smooth_world()[0],
         horizon=marks[-1],
         replicates=replicates,
         seed=seed,
@@ -92,14 +65,14 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
 
 def _losses(paths: PoolTrajectories, mark: int, sabotaged: bool) -> Floats:
     """(3, R): loss, bound and the greedy policy's loss at one checkpoint."""
-    pool, fresh = labelled_and_fresh()
+    pool, fresh = smooth_world()
     labels, estimate = paths.rounds[mark], paths.theta_path[:, mark]
     worst = suboptimality(fresh, pool.theta, (fresh @ pool.theta).argmin(axis=1))
     out = np.tile([[worst], [0.0], [worst]], len(estimate))
     known = np.isfinite(estimate).all(axis=1)
     if not known.any():
         return out
-    theta, radius = estimate[known], asymptotic_radius(DIM, DELTA)
+    theta, radius = estimate[known], asymptotic_radius(SMOOTH_DIM, DELTA)
     h = information_at(pool, paths.pair[known, :labels], paths.teacher[known, :labels], theta)
     values = lower_confidence_values(theta, h, fresh, radius)
     chosen = values.argmin(axis=2) if sabotaged else values.argmax(axis=2)

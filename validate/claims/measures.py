@@ -1,34 +1,11 @@
-"""The worlds of paper 1's claims, and the measures taken in them."""
+"""The measures that paper 1's claims take."""
 
 import math
 
 import numpy as np
 from scipy.special import digamma
 
-from ...sim import PairPool, Teachers
 from ...theory.checks import Floats
-
-WORLD_SEED = 20241002  # of the pools; replicates draw from the run's own seed
-
-
-def default_pool() -> PairPool:
-    """300 Gaussian pairs, d = 5, 3 context types, 4 teachers with rationality in {0.5, 1, 2}."""
-    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [1.0, 1.0, 1.0]])
-    return PairPool.synthetic(300, 5, 3, teachers, np.random.default_rng(WORLD_SEED))
-
-
-def hard_margin_pool() -> PairPool:
-    """As the default, but every |theta'z| in [1.5, 4]: the sharpest teacher is often the wrong one."""
-    teachers = Teachers([[0.5, 1.0, 2.0], [2.0, 0.5, 1.0], [1.0, 2.0, 0.5], [0.25, 0.25, 0.25]])
-    rng = np.random.default_rng(WORLD_SEED)
-    return PairPool.synthetic(300, 5, 3, teachers, rng, margins=(1.5, 4))
-
-
-def sharp_pool() -> PairPool:
-    """Every rationality above 1, so that a forgotten rationality^2 shows; |theta'z| below 1/2."""
-    teachers = Teachers([[1.25, 1.5, 2.0], [2.0, 1.25, 1.5], [1.5, 2.0, 1.25], [1.5, 1.5, 1.5]])
-    rng = np.random.default_rng(WORLD_SEED)
-    return PairPool.synthetic(300, 5, 3, teachers, rng, margins=(0, 0.5))
 
 
 def efficiencies(information: Floats, log_det_optimum: float, labels: int) -> Floats:
