@@ -119,7 +119,7 @@ CLAIM = Claim(
     # Pilot (run seed 914, 40 replicates): specialists 0.061 (sd 0.052) at T = 2000, 0.040 (0.046) at
     # 6000, the others below 0.015; n follows from specialists, power 0.9 and more.
     settings={
-        "smoke": {"horizon": 3000, "replicates": 40},
+        "smoke": {"horizon": 3000, "replicates": 60},
         "quick": {"horizon": 10000, "replicates": 80},
         "full": {"horizon": 40000, "replicates": 200},
     },
