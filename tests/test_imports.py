@@ -131,8 +131,8 @@ def test_the_promised_names_are_there():
     from activeduel import sim, theory
 
     promised = (
-        "win_probability fisher_weight fit_preferences fit_jointly d_optimal dual_design exact_design "
-        "d_efficiency Pool Belief Picks SELECTORS"
+        "win_probability fisher_weight fit_preferences fit_jointly d_optimal d_optimal_pairs dual_design "
+        "exact_design d_efficiency Pool Belief Picks SELECTORS"
     )
     assert set(promised.split()) <= set(theory.__all__)
     assert {"simulate", "DuelingWorld", "PairPool", "Teachers", "ALGORITHMS"} <= set(sim.__all__)

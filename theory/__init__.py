@@ -18,6 +18,7 @@ from .design import Design, d_optimal
 from .dual_design import dual_design
 from .estimate import Estimate, fit_preferences
 from .exact_design import d_efficiency, exact_design
+from .item_pairs import PairsDesign, d_optimal_pairs
 from .joint_estimate import JointEstimate, fit_jointly
 from .pessimism import (
     PessimisticPolicy,
@@ -39,6 +40,7 @@ __all__ = [
     "Design",
     "Estimate",
     "JointEstimate",
+    "PairsDesign",
     "PessimisticPolicy",
     "Picks",
     "Pool",
@@ -50,6 +52,7 @@ __all__ = [
     "asymptotic_radius",
     "d_efficiency",
     "d_optimal",
+    "d_optimal_pairs",
     "dual_design",
     "ellipsoid_distance",
     "exact_design",

@@ -25,8 +25,12 @@ def _check_shape(name: str, found: tuple[int, ...], shape: Sequence[int | None])
         raise ValueError(f"{name}: found shape {found}, which is empty; pass at least one entry.")
 
 
-def real_array(name: str, value: ArrayLike, shape: Sequence[int | None]) -> Floats:
-    """``value`` as float64 of the wanted shape (``None`` = any length), all finite and not empty.
+def real_array(
+    name: str, value: ArrayLike, shape: Sequence[int | None], *, finite: bool = True
+) -> Floats:
+    """``value`` as float64 of the wanted shape (``None`` = any length), not empty, all finite.
+
+    ``finite=False`` leaves it to the caller to see that all is finite.
 
     >>> real_array("z", [[1, 2]], (None, 2))
     array([[1., 2.]])
@@ -42,7 +46,7 @@ def real_array(name: str, value: ArrayLike, shape: Sequence[int | None]) -> Floa
         raise ValueError(f"{name}: found dtype {raw.dtype}, needed real numbers.")
     out = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
     _check_shape(name, out.shape, shape)
-    if not np.isfinite(out).all():
+    if finite and not np.isfinite(out).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
         raise ValueError(
             f"{name}: found a value that is not finite at index {where}; "

@@ -4,10 +4,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import Floats, Ints, integer_array, real_array, whole_number
-from .design import Design, certified_design, simplex_weights, tolerance, whiten
+from .column_generation import COMPILED
+from .design import Design, as_design, certified_design, simplex_design, tolerance
 from .interior_point import interior_point
 from .pool import Pool
 from .preference import fisher_weight
+from .whitening import whiten
+
+_POINTS = "available pairs times sqrt(w)"
 
 
 def dual_design(
@@ -77,15 +81,13 @@ def _unlimited(z: Floats, weight: Floats, tol: float) -> Design:
     teacher = np.argmax(weight, axis=1)
     pair = np.arange(len(z))
     points = np.sqrt(np.maximum(weight[pair, teacher], 0.0))[:, None] * z
-    whitened = whiten("available pairs times sqrt(w)", points)
-    weights, steps = simplex_weights(whitened.points, tol, None, whitened.basis)
-    design = certified_design(whitened, weights, np.full(len(z), np.inf), tol, steps)
-    return _on_cells(design, pair, teacher, weight.shape)
+    found = simplex_design(_POINTS, points, 2.3e-16, tol, None, COMPILED)
+    return _on_cells(as_design(found, points), pair, teacher, weight.shape)
 
 
 def _limited(points: Floats, upper: Floats, tol: float) -> Design:
     """The interior point on all candidates: bounds leave most of a large design above 0."""
-    whitened = whiten("available pairs times sqrt(w)", points)
+    whitened = whiten(_POINTS, points)
     total = float(upper.sum())
     if total <= 1 + 1e-12:  # every label is bought
         return certified_design(whitened, upper / total, upper / total, tol, 0)

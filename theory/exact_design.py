@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import Floats, Ints, positive_number, real_array, whole_number
-from .design import rank_resolution, whiten
 from .interior_point import information_root
+from .whitening import rank_resolution, whiten
 
 _GAIN = 1e-9  # a swap must raise det by more than rounding
 _SOLVER = 1e-6  # an optimum found numerically may lie this far below the true one

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activeduel.theory.design import d_optimal, whiten
+from activeduel.theory.design import d_optimal
 from activeduel.theory.interior_point import information_root, newton_solver, variances
+from activeduel.theory.whitening import whiten
 
 
 def gap_by_hand(points, weights):
@@ -287,7 +288,7 @@ def test_more_refusals_of_points():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"method": "simplex"}, "needed one of auto, cvxpy, interior_point"),
+        ({"method": "simplex"}, "needed one of auto, cvxpy, plain"),
         ({"tol": 0.0}, "tol"),
         ({"tol": 1e-13}, "float64 can certify"),
         ({"tol": 1.0}, "float64 can certify"),

@@ -1,0 +1,21 @@
+"""Between NumPy arrays in main memory and the arrays of any other namespace and device."""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array, to_device
+from array_api_compat import device as device_of
+
+from .pool import Array
+
+
+def host(array: Array) -> Any:
+    """As a NumPy array in main memory."""
+    return array if is_numpy_array(array) else np.asarray(to_device(array, "cpu"))
+
+
+def like(array: Any, other: Array) -> Array:
+    """A NumPy array in the namespace and on the device of ``other``."""
+    if is_numpy_array(other):
+        return array
+    return array_namespace(other).asarray(array, device=device_of(other))

@@ -1,0 +1,102 @@
+"""The optimal design over all pairs of items, without ever forming their differences."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import lapack
+
+from .checks import Floats, Ints, real_array
+from .column_generation import COMPILED, Look, Start, diverse, generate
+from .design import tolerance
+from .kernels import passes
+from .whitening import rank_resolution, whiten, whiten_by_moment
+
+_CENTRED = "items minus their mean"
+_OUTER = 10  # times d items, those farthest out, are solved first
+_ROUGH = 1e-3  # to this gap
+
+
+class PairsDesign(NamedTuple):
+    """Weights over pairs of items, and the proof of how good they are."""
+
+    pairs: Ints  # (s, 2) i < j, sorted: the pairs with weight > 0
+    weights: Floats  # (s,) > 0, sum 1
+    log_det: float  # log det M(weights), in the units of the items as given
+    gap: float  # max over ALL pairs of (x_i - x_j)' M^-1 (x_i - x_j) / d - 1; 0 at the optimum
+    iterations: int  # Newton steps
+
+
+def d_optimal_pairs(items: ArrayLike, *, tol: float = 1e-6) -> PairsDesign:
+    """The D-optimal design over the differences x_i - x_j of all pairs of rows of ``items`` (k, d).
+
+    The k (k - 1) / 2 differences are never formed: with y_i = T'x_i, T T' = M^-1, a pair's variance
+    is |y_i - y_j|^2, which comes from tiles of the Gram matrix. ``gap`` holds for all pairs, at
+    most ``tol`` (in 1e-10..1) on return. Memory grows with k d, not with the number of pairs.
+    Raises ``ValueError`` when the differences do not span R^d (k must exceed d), and on wrong shapes
+    or values that are not finite.
+
+    >>> design = d_optimal_pairs([[0.0], [1.0], [3.0]])     # the two that are farthest apart
+    >>> design.pairs.tolist(), design.weights.tolist()
+    ([[0, 2]], [1.0])
+    """
+    resolution = rank_resolution(items)
+    items = real_array("items", items, (None, None))
+    tol = tolerance(tol)
+    centred = items - items.mean(axis=0)
+    quick = whiten_by_moment(centred, resolution, compiled=True)
+    whitened = whiten(_CENTRED, centred, resolution) if quick is None else quick[0]
+    found = generate(PairCandidates(whitened.points @ whitened.map), COMPILED, tol, None)
+    if found.gap > tol and quick is not None:
+        whitened = whiten(_CENTRED, centred, resolution)
+        found = generate(PairCandidates(whitened.points), COMPILED, tol, None)
+    order = np.argsort(found.working)
+    pairs = np.stack(np.divmod(found.working[order], len(items)), axis=1)
+    log_det = found.log_det + whitened.log_volume
+    return PairsDesign(pairs, found.weights[order], log_det, max(found.gap, 0.0), found.steps)
+
+
+class PairCandidates:
+    """All pairs i < j of items as column generation wants them; a pair's index is i k + j."""
+
+    def __init__(self, items: Floats):
+        self._items = np.ascontiguousarray(items)
+        self._norms = np.einsum("ij,ij->i", items, items)
+        self.dim = items.shape[1]
+        self.basis = self._star()
+
+    def _star(self) -> Ints:
+        """d pairs that span R^d: the item farthest from the mean with d others."""
+        size, centre = len(self._items), int(np.argmax(self._norms))
+        _, pivot, *_ = lapack.dgeqp3((self._items - self._items[centre]).T)
+        others = pivot[: self.dim].astype(np.int64) - 1
+        return np.asarray(np.minimum(others, centre) * size + np.maximum(others, centre))
+
+    def first(self) -> Start:
+        """What is optimal among the items farthest out; of few items the pairs farthest apart."""
+        size, d = self._items.shape
+        if size > 2 * _OUTER * d:
+            some = np.sort(np.argpartition(-self._norms, _OUTER * d)[: _OUTER * d])
+            basis = np.divmod(self.basis, size)
+            some = np.union1d(some, np.concatenate(basis))
+            found = generate(PairCandidates(self._items[some]), COMPILED, _ROUGH, None)
+            i, j = np.divmod(found.working, len(some))
+            return Start(some[i] * size + some[j], found.weights, found.steps)
+        look = self.look(np.eye(d), self.basis, 16 * d)
+        pairs = np.concatenate([self.basis, look.fresh])
+        pairs = pairs[diverse(self.rows(pairs), 4 * d)]
+        return Start(pairs, np.full(len(pairs), 1 / len(pairs)), 0)
+
+    def rows(self, working: Ints) -> Floats:
+        """(k, d) differences in the whitened coordinates."""
+        i, j = np.divmod(working, len(self._items))
+        return np.asarray(self._items[i] - self._items[j])
+
+    def look(self, root: Floats, working: Ints, most: int) -> Look:
+        """All pairs, by tiles of the Gram matrix."""
+        d = self.dim
+        largest, code, v = passes.largest_pairs(self._items @ root, float(d), most + len(working))
+        level = d * (1 + 0.2 * min(largest / d - 1, 1.0))
+        code = code[v > level][np.lexsort((code[v > level], -v[v > level]))]
+        fresh = code[~np.isin(code, working)][:most]
+        return Look(float(largest), fresh, self.rows(fresh) @ root)

@@ -1,0 +1,1 @@
+"""Compiled twins of the design mathematics; the plain versions stand one floor up."""

@@ -1,0 +1,195 @@
+"""Compiled twin of ``theory.interior_point`` without upper bounds: the weights of a small set of points."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+# Sums may be taken in any order (vector lanes); one machine always takes the same one.
+SUMS = {"reassoc", "contract", "nsz"}
+STEPS = 200  # 5 to 40 are usual
+
+
+@njit(error_model="numpy", cache=True)
+def inverse_factor(moment, root):
+    """``root`` (d, d) upper triangular with root root' = moment^-1; log det moment, or NaN if singular."""
+    d = moment.shape[0]
+    lower = np.zeros((d, d))
+    log_det = 0.0
+    for i in range(d):
+        for j in range(i + 1):
+            s = moment[i, j]
+            for k in range(j):
+                s -= lower[i, k] * lower[j, k]
+            if i > j:
+                lower[i, j] = s / lower[j, j]
+            elif s > 1e-15 * moment[i, i]:
+                lower[i, i] = math.sqrt(s)
+                log_det += math.log(s)
+            else:
+                return np.nan
+    row = np.empty(d)
+    for i in range(d):
+        for j in range(d):
+            root[i, j] = 0.0
+    for i in range(d):
+        for j in range(d):
+            row[j] = 1.0 if i == j else 0.0
+        for k in range(i):
+            for j in range(k + 1):
+                row[j] -= lower[i, k] * root[j, k]
+        for j in range(i + 1):
+            root[j, i] = row[j] / lower[i, i]
+    return log_det
+
+
+@njit(error_model="numpy", cache=True)
+def information_root(points, weights, root):
+    """As ``theory.interior_point.information_root``, into ``root``; NaN where M is singular."""
+    weighted = np.empty_like(points)
+    for i in range(points.shape[0]):
+        for j in range(points.shape[1]):
+            weighted[i, j] = weights[i] * points[i, j]
+    return inverse_factor(np.dot(weighted.T, points), root)
+
+
+@njit(error_model="numpy", cache=True)
+def _factor(kernel):
+    """Lower Cholesky factor (its columns contiguous), and whether there is one."""
+    try:
+        return np.linalg.cholesky(kernel), True
+    except Exception:  # noqa: BLE001  numba knows no other
+        return kernel, False
+
+
+@njit(error_model="numpy", fastmath=SUMS, cache=True)
+def _solve(lower, r, out):
+    """``out`` = (lower lower')^-1 r."""
+    k = r.size
+    for j in range(k):
+        out[j] = r[j]
+    for j in range(k):
+        out[j] /= lower[j, j]
+        c, column = out[j], lower[:, j]
+        for i in range(j + 1, k):
+            out[i] -= c * column[i]
+    for j in range(k - 1, -1, -1):
+        s, column = out[j], lower[:, j]
+        for i in range(j + 1, k):
+            s -= column[i] * out[i]
+        out[j] = s / lower[j, j]
+
+
+@njit(error_model="numpy", fastmath=SUMS, cache=True)
+def _square(kernel, w, s):
+    """``kernel`` = its elementwise square plus diag(s / w)."""
+    k = kernel.shape[0]
+    for i in range(k):
+        for j in range(k):
+            kernel[i, j] *= kernel[i, j]
+        kernel[i, i] += s[i] / w[i]
+
+
+@njit(error_model="numpy", fastmath=SUMS, cache=True)
+def row_norms(y, out):
+    """out_i = |y_i|^2; returns their maximum."""
+    largest = 0.0
+    for i in range(y.shape[0]):
+        s = 0.0
+        for j in range(y.shape[1]):
+            s += y[i, j] * y[i, j]
+        out[i] = s
+        largest = max(largest, s)
+    return largest
+
+
+@njit(error_model="numpy", cache=True)
+def _reaches(w, s, dw, ds):
+    """The longest primal and dual steps that keep w >= 0 and s >= 0."""
+    primal = dual = np.inf
+    for i in range(w.size):
+        if dw[i] < 0:
+            primal = min(primal, -w[i] / dw[i])
+        if ds[i] < 0:
+            dual = min(dual, -s[i] / ds[i])
+    return primal, dual
+
+
+@njit(error_model="numpy", cache=True)
+def _complementarity(w, s, dw, ds, primal, dual):
+    """Mean of w s after a step."""
+    total = 0.0
+    for i in range(w.size):
+        total += (w[i] + primal * dw[i]) * (s[i] + dual * ds[i])
+    return total / w.size
+
+
+@njit(error_model="numpy", cache=True)
+def _direction(lower, w, s, v, d, to, r, dw, ds):
+    """The Newton step (dw, ds) towards w s = to and v = d - s."""
+    for i in range(w.size):
+        r[i] = v[i] - d + to[i] / w[i]
+    _solve(lower, r, dw)
+    for i in range(w.size):
+        ds[i] = (to[i] - s[i] * dw[i]) / w[i] - s[i]
+
+
+@njit(error_model="numpy", cache=True)
+def _newton_matrix(y, w, s):
+    """Factor of (y y')^2 elementwise + diag(s / w), and whether there is one."""
+    kernel = np.dot(y, y.T)
+    _square(kernel, w, s)
+    return _factor(kernel)
+
+
+@njit(error_model="numpy", cache=True)
+def interior_point(a, start, tol):
+    """Maximise log det A' diag(w) A - d sum w over w >= 0: its optimum has sum w = 1.
+
+    ``a`` (k, d), ``start`` (k,) > 0. Predictor and corrector as in the plain version. Stops once
+    max v / d - 1 <= ``tol`` for the normalised weights, or when rounding allows no further
+    progress. Returns the best weights seen, and the steps used.
+    """
+    k, d = a.shape
+    w, best_w, s, v = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    dw, ds, to, r = np.zeros(k), np.zeros(k), np.empty(k), np.empty(k)
+    root, best = np.empty((d, d)), np.inf
+    for i in range(k):
+        w[i] = best_w[i] = start[i]
+    for step in range(STEPS):
+        if math.isnan(information_root(a, w, root)):
+            return best_w, step
+        y = np.dot(a, root)
+        largest, total = row_norms(y, v), 0.0
+        for i in range(k):
+            total += w[i]
+        gap = largest * total / d - 1  # normalised weights have variances v * total
+        if gap < best:
+            best = gap
+            for i in range(k):
+                best_w[i] = w[i] / total
+        if gap <= tol:
+            return best_w, step
+        if step == 0:
+            for i in range(k):
+                s[i] = max(d - v[i], 0.1 * (largest - d))
+        lower, positive = _newton_matrix(y, w, s)
+        if not positive:
+            return best_w, step
+        for i in range(k):
+            to[i] = 0.0
+        mu = _complementarity(w, s, dw, ds, 0.0, 0.0)
+        _direction(lower, w, s, v, d, to, r, dw, ds)
+        primal, dual = _reaches(w, s, dw, ds)
+        primal, dual = min(primal, 1.0), min(dual, 1.0)
+        ahead = _complementarity(w, s, dw, ds, primal, dual)
+        target = max(mu * (ahead / mu) ** 3, 0.01 * tol * d / k)  # lower would spoil the matrix
+        for i in range(k):
+            to[i] = target - primal * dual * dw[i] * ds[i]
+        _direction(lower, w, s, v, d, to, r, dw, ds)
+        primal, dual = _reaches(w, s, dw, ds)
+        primal, dual = min(1.0, 0.99 * primal), min(1.0, 0.99 * dual)
+        for i in range(k):
+            w[i] += primal * dw[i]
+            s[i] += dual * ds[i]
+    return best_w, STEPS

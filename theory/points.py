@@ -1,0 +1,123 @@
+"""The candidates of a design: rows of an array, in main memory or on a GPU."""
+
+from typing import NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from .checks import Floats, Ints
+from .column_generation import Look, SmallSolver, Start, diverse, generate
+from .devices import host, like
+from .pool import Array
+from .variances import flat_nonzero, largest, variances
+from .whitening import Whitened
+
+_BOUND_FROM = 100  # n / d from which bounds spare more than they cost
+_SIFT_FROM = 2000  # n / d from which some of the points are solved first
+_ROUGH = 1e-3  # to this gap
+_WIDER = 1.1  # a second anchor stays valid while rho grows by this
+_SAFE = 1 + 1e-9  # for the rounding of a bound
+
+
+class _Anchor(NamedTuple):
+    """A design a, and the variances under it of ``some`` points (None: all)."""
+
+    some: Array | None
+    v: Array
+    moment: Floats  # M(a)
+    valid: float  # while the bound of the anchor before has rho at most this
+
+    def rho(self, root: Floats) -> float:
+        """The largest eigenvalue of M^-1 M(a): v_i <= rho v_i(a) for every x_i."""
+        return float(np.linalg.eigvalsh(root.T @ self.moment @ root)[-1]) * _SAFE
+
+    def reached(self, rho: float, d: int) -> Array:
+        """The points whose v can be d or more."""
+        near = flat_nonzero(self.v * rho >= d)
+        return near if self.some is None else self.some[near]
+
+
+class PointCandidates:
+    """Rows of a ``Whitened`` as column generation wants them; ``known`` (n,): variances in its coordinates.
+
+    With many points a look does not touch all of them. Let a be an earlier design whose variances
+    are known: v_i <= rho v_i(a), rho the largest eigenvalue of M^-1 M(a). Points where that stays
+    below d cannot have the largest variance, which is at least d. So every gap holds for all
+    points. A second anchor, nearer to the optimum, does the same among those left by the first.
+    """
+
+    def __init__(self, whitened: Whitened, known: Array | None, small: SmallSolver):
+        self._whitened, self._known, self._small = whitened, known, small
+        n, self.dim = whitened.points.shape
+        self.basis = whitened.basis
+        self._all: _Anchor | None = None
+        if known is not None and n > _BOUND_FROM * self.dim:
+            self._all = _Anchor(None, known, np.eye(self.dim), np.inf)
+        self._near: _Anchor | None = None
+
+    def first(self) -> Start:
+        """The basis and points of large variance; of very many points, what is optimal among some."""
+        basis, (n, d) = self.basis, self._whitened.points.shape
+        if self._known is None:
+            return Start(basis, np.full(d, 1 / d), 0)
+        if n > _SIFT_FROM * d:
+            return self._best_of_some()
+        top = host(largest(self._known, 16 * d))
+        some = np.concatenate([basis, np.setdiff1d(top, basis, assume_unique=True)])
+        some = some[diverse(host(self.rows(some)), 4 * d)]
+        return Start(some, np.full(len(some), 1 / len(some)), 0)
+
+    def _best_of_some(self) -> Start:
+        """A rough design on the points of largest variance and as many at even distances."""
+        assert self._known is not None
+        (n, d), whitened = self._whitened.points.shape, self._whitened
+        size = max(_SIFT_FROM * d // 4, n // 200)
+        some = np.union1d(host(largest(self._known, size)), np.arange(0, n, -(-n // size)))
+        some = np.union1d(some, whitened.basis)
+        there = like(some, whitened.points)
+        inner = whitened._replace(
+            points=whitened.points[there], basis=np.searchsorted(some, whitened.basis)
+        )
+        inside = PointCandidates(inner, self._known[there], self._small)
+        found = generate(inside, self._small, _ROUGH, None)
+        return Start(some[found.working], found.weights, found.steps)
+
+    def rows(self, working: Ints) -> Array:
+        """(k, d) in the whitened coordinates."""
+        return self._whitened.rows(working)
+
+    def look(self, root: Floats, working: Ints, most: int) -> Look:
+        """All points, or all that a bound does not rule out."""
+        d = self.dim
+        index, v = self._variances(root)
+        xp = array_namespace(v)
+        largest_v = float(xp.max(v))
+        above = flat_nonzero(v > d * (1 + 0.2 * min(largest_v / d - 1, 1.0)))
+        above = above[largest(v[above], most + len(working))]
+        new = host(above if index is None else index[above])
+        new = new[~np.isin(new, working)][:most]
+        return Look(largest_v, new, host(self.rows(new)) @ root)
+
+    def _variances(self, root: Floats) -> tuple[Array | None, Array]:
+        """v of all points (None), or of some among which all with v >= d are."""
+        if self._all is None:
+            return None, self._evaluate(root, None)
+        rho = self._all.rho(root)
+        if self._near is not None and rho <= self._near.valid:
+            index = self._near.reached(self._near.rho(root), self.dim)
+            return index, self._evaluate(root, index)
+        index = self._all.reached(rho * _WIDER, self.dim)
+        inverse = np.linalg.inv(root)
+        moment = inverse.T @ inverse
+        if 4 * index.shape[0] > self._whitened.points.shape[0]:
+            v = self._evaluate(root, None)
+            self._all, self._near = _Anchor(None, v, moment, np.inf), None
+            return None, v
+        v = self._evaluate(root, index)
+        self._near = _Anchor(index, v, moment, rho * _WIDER)
+        return index, v
+
+    def _evaluate(self, root: Floats, index: Array | None) -> Array:
+        return variances(
+            self._whitened.points, self._whitened.map @ root, index, self._small.compiled
+        )

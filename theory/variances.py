@@ -1,0 +1,51 @@
+"""Variances of many points, and the largest of them: compiled for NumPy, the array API for the rest."""
+
+import numpy as np
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
+
+from .checks import Floats
+from .devices import like
+from .kernels import passes
+from .pool import Array
+
+_CHUNK = 1 << 20  # entries of a matrix product held at a time, outside the compiled pass
+_SAMPLE = 4096
+
+
+def variances(points: Array, to: Floats, index: Array | None, compiled: bool) -> Array:
+    """|x_i to|^2 of the rows ``index`` of ``points``, in chunks."""
+    size, d = points.shape[0] if index is None else index.shape[0], points.shape[1]
+    if compiled:
+        v = np.empty(size)
+        if index is None:
+            passes.variances(points, to, v)
+        else:
+            passes.variances_of(points, index, to, v)
+        return v
+    xp, there = array_namespace(points), like(to, points)
+    out = xp.empty(size, dtype=points.dtype, device=device_of(points))
+    step = max(_CHUNK // d, 1)
+    for low in range(0, size, step):
+        part = slice(low, low + step)
+        y = (points[part, :] if index is None else points[index[part], :]) @ there
+        out[part] = xp.sum(y * y, axis=1)
+    return out
+
+
+def largest(v: Array, most: int) -> Array:
+    """Indices of the ``most`` largest (of very many: of about the largest), largest first."""
+    xp, n = array_namespace(v), v.shape[0]
+    index = None
+    if n > 4 * most:
+        sample = xp.sort(v[:: max(n // _SAMPLE, 1)])
+        rank = min(2 * most * sample.shape[0] // n + 1, sample.shape[0])
+        index = flat_nonzero(v >= sample[-rank])
+        v = v[index]
+    order = xp.argsort(v, descending=True, stable=True)[:most]
+    return order if index is None else index[order]
+
+
+def flat_nonzero(mask: Array) -> Array:
+    """Indices of the true entries."""
+    return array_namespace(mask).nonzero(mask)[0]

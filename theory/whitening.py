@@ -1,0 +1,126 @@
+"""Coordinates in which a design problem is well scaled, and the proof that its points span R^d."""
+
+from typing import NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import ArrayLike
+from scipy.linalg import lapack
+
+from .checks import Floats, Ints
+from .cholesky import inverse_root
+from .devices import host, like
+from .pool import Array
+from .variances import largest, variances
+
+_CLEAR = 1e-8  # share of a column's square that the columns before it leave unexplained
+
+
+class Whitened(NamedTuple):
+    """Points, and the linear map to coordinates in which they are well scaled.
+
+    A design's variances and gap do not change under linear maps; log det M shifts by a constant.
+    """
+
+    points: Array  # (n, d)
+    map: Floats  # (d, d): the coordinates of a point are its row times map
+    log_volume: float  # add it to log det M in these coordinates for that in the units as given
+    basis: Ints  # (d,) rows that span R^d well
+
+    def rows(self, index: Ints) -> Array:
+        """(k, d) the points ``index`` in these coordinates."""
+        return self.points[like(index, self.points)] @ like(self.map, self.points)
+
+
+def rank_resolution(points: ArrayLike) -> float:
+    """Rounding of the numbers as given: float32 points span no more than float32 can tell."""
+    kind = np.asarray(points).dtype
+    return float(np.finfo(kind).eps) if kind.kind == "f" else float(np.finfo(np.float64).eps)
+
+
+def whiten_by_moment(
+    points: Array, resolution: float, compiled: bool
+) -> tuple[Whitened, Array] | None:
+    """Coordinates with X'X / n = I on evenly spaced rows, and all variances (n,) in them.
+
+    Costs one look at the points. None where that would not be safe: columns that all but depend
+    on each other, too few rows, or entries that are not finite; then ``whiten`` decides.
+    """
+    n, d = points.shape
+    clear = max(_CLEAR, (256 * d * resolution) ** 2)
+    for stride in dict.fromkeys((-(-n // (50 * d + 200)), 1)):  # all rows, where some do not span
+        rows = points[::stride, :]
+        with np.errstate(over="ignore", invalid="ignore"):  # not finite: seen below
+            moment = host(rows.T @ rows) / rows.shape[0]
+        squares = np.diagonal(moment)
+        if not (np.isfinite(moment).all() and squares.min() > 0):
+            continue
+        scale = 1 / np.sqrt(squares)
+        try:
+            root, log_det = inverse_root(moment * np.outer(scale, scale))
+        except np.linalg.LinAlgError:
+            continue
+        if 1 / np.diagonal(root).max() ** 2 > clear:
+            break
+    else:
+        return None
+    to = scale[:, None] * root
+    v = variances(points, to, None, compiled)
+    basis = _basis_of_some(points, to, v)
+    if basis is None:
+        return None
+    return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), basis), v
+
+
+def _basis_of_some(points: Array, to: Floats, v: Array) -> Ints | None:
+    """Greedy volume among some evenly spaced points and some of largest variance."""
+    n, d = points.shape
+    if not np.isfinite(float(array_namespace(v).sum(v))):
+        return None
+    some = np.union1d(host(largest(v, 8 * d)), np.arange(0, n, -(-n // (8 * d))))
+    rows = host(points[like(some, points)]) @ to
+    factor, pivot, *_ = lapack.dgeqp3(rows.T)
+    steps = np.abs(np.diagonal(factor))
+    if len(steps) < d or steps[-1] < 1e-3 * steps[0]:
+        return None
+    return np.asarray(some[pivot[:d].astype(np.int64) - 1])
+
+
+def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:
+    """Coordinates in which d points, a basis of nearly the largest volume, are the unit vectors.
+
+    Greedy volume: QR with pivoting over the rows, so neither the scale of rows nor of columns
+    matters. Raises ``ValueError`` where rank < d.
+    """
+    n, d = points.shape
+    exponent = np.frexp(np.abs(points).max(axis=0))[1]
+    scaled = np.ldexp(points, -exponent)  # exact: every column between 1/2 and 1, or zero
+    factor, pivot, *_ = lapack.dgeqp3(scaled.T)
+    order = pivot.astype(np.int64) - 1
+    basis = order[: min(n, d)]
+    steps = np.abs(np.diagonal(factor))
+    own = np.linalg.norm(scaled[basis], axis=1)
+    spans = (steps > 64 * d * resolution * own) & (steps > resolution * steps[0])
+    rank = len(spans) if spans.all() else int(np.argmin(spans))
+    if rank < d:
+        raise ValueError(_does_not_span(name, scaled[basis[:rank]], n, d))
+    coordinates, _ = lapack.dtrtrs(factor[:, :d], np.triu(factor))
+    out = np.empty((n, d))
+    out[order] = coordinates.T
+    out[basis] = np.eye(d)
+    log_volume = 2 * float(np.log(steps).sum() + np.log(2.0) * exponent.sum())
+    return Whitened(out, np.eye(d), log_volume, basis)
+
+
+def _does_not_span(name: str, basis: Floats, n: int, d: int) -> str:
+    rank = len(basis)
+    found = f"{name}: found {n} points of rank {rank}, needed rank {d} (one per column)."
+    if rank == 0:
+        return f"{found} All points are zero: no design is informative."
+    unit = basis / np.linalg.norm(basis, axis=1, keepdims=True)
+    _, pivot, *_ = lapack.dgeqp3(unit)
+    columns = sorted(int(j) - 1 for j in pivot[rank:])
+    return (
+        f"{found} Columns {columns} depend linearly on the others on these points: drop them, "
+        f"reduce the features to {rank} dimensions, or add points in the missing directions."
+    )
