@@ -35,6 +35,7 @@ class Start(NamedTuple):
 
     working: Ints  # (k,)
     weights: Floats  # (k,) > 0, sum 1
+    inner: float  # to which gap it is worth solving before the next look
     steps: int  # Newton steps it took to find them
 
 
@@ -42,10 +43,6 @@ class Candidates(Protocol):
     """What can carry weight. Indices and weights are NumPy's, wherever the points live."""
 
     dim: int
-    basis: Ints  # (d,) candidates that span R^d
-
-    def first(self) -> Start:
-        """A working set to begin with."""
 
     def rows(self, working: Ints) -> Array:
         """(k, d) the candidates ``working``."""
@@ -74,17 +71,12 @@ class Solution(NamedTuple):
     steps: int
 
 
-def generate(
-    candidates: Candidates, small: SmallSolver, tol: float, start: tuple[Ints, Floats] | None
-) -> Solution:
-    """The optimal design to a gap of ``tol``, or the best that rounding allows.
-
-    ``start``: indices and weights > 0 to begin from.
-    """
+def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Start) -> Solution:
+    """The optimal design to a gap of ``tol``, or the best that rounding allows."""
     d = candidates.dim
-    working, w, steps = candidates.first() if start is None else _warm(candidates, *start)
+    working, w, inner, steps = start
     best: Solution | None = None
-    best_round, inner = 0, 0.01
+    best_round, inner = 0, max(inner, 0.1 * tol)
     for round_ in range(ROUNDS):
         w, used = small.fit(candidates.rows(working), w, inner)
         steps += used
@@ -99,28 +91,24 @@ def generate(
             return _settled(candidates, small, best, root, tol)
         if round_ - best_round > _PATIENCE:
             break
-        working, w = _enlarge(working, w, look, d, gap)
-        inner = max(0.01 * tol, min(0.01, 0.05 * gap))
+        working, w, inner = enlarge(working, w, look, d)
+        inner = max(inner, 0.1 * tol)
     assert best is not None
     return best._replace(steps=steps)
 
 
-def _warm(candidates: Candidates, index: Ints, weights: Floats) -> Start:
-    """The given weights, and a little on a basis."""
-    working = np.union1d(candidates.basis, index)
-    w = np.full(len(working), 1e-3 / candidates.dim)
-    w[np.searchsorted(working, index)] += weights
-    return Start(working, w / w.sum(), 0)
+def enlarge(working: Ints, w: Floats, look: Look, d: int) -> tuple[Ints, Floats, float]:
+    """The working set plus up to 2 d candidates, no two of them neighbours, with a little weight.
 
-
-def _enlarge(working: Ints, w: Floats, look: Look, d: int, gap: float) -> tuple[Ints, Floats]:
-    """The working set plus up to 2 d candidates, no two of them neighbours, with a little weight."""
+    And the gap to which that is worth solving: 0 where nothing new has come.
+    """
+    gap = look.largest / d - 1
     fresh = look.fresh[diverse(look.y, 2 * d)]
     if not len(fresh):
-        return working, w
+        return working, w, 0.0
     share = min(0.1, 0.5 * gap) / len(fresh)
     w = np.concatenate([np.maximum(w, 1e-2 * share), np.full(len(fresh), share)])
-    return np.concatenate([working, fresh]), w / w.sum()
+    return np.concatenate([working, fresh]), w / w.sum(), min(0.01, 0.05 * gap)
 
 
 def diverse(y: Floats, most: int) -> Ints:
@@ -131,29 +119,25 @@ def diverse(y: Floats, most: int) -> Ints:
 def _settled(
     candidates: Candidates, small: SmallSolver, found: Solution, root: Floats, tol: float
 ) -> Solution:
-    """``found`` without the weights that only rounding keeps above 0, if the gap allows it.
+    """``found`` without the weights that only rounding keeps above 0, as far as the gap allows.
 
     Strict complementarity: at the optimum either the weight or d - v is zero; the smaller one is.
+    To drop weights w multiplies the largest variance by at most 1 / (1 - sum w v).
     """
-    rows, d = candidates.rows(found.working), candidates.dim
-    y = host(rows) @ root
-    keep = found.weights >= found.gap + 1 - np.einsum("ij,ij->i", y, y) / d
+    d = candidates.dim
+    y = host(candidates.rows(found.working)) @ root
+    v = np.einsum("ij,ij->i", y, y)
+    order = np.argsort(found.weights)
+    lost = np.cumsum((found.weights * v)[order])
+    zero = order[lost <= 0.9 * (tol - found.gap) / (1 + tol)]
+    keep = np.ones(len(order), dtype=np.bool_)
+    keep[zero] = found.weights[zero] >= found.gap + 1 - v[zero] / d
     if keep.all():
         return found
     working, w = found.working[keep], found.weights[keep] / found.weights[keep].sum()
-    rows, steps = candidates.rows(working), found.steps
-    for polished in (False, True):
-        if polished:
-            w, used = small.fit(rows, w, 0.01 * tol)
-            steps += used
-        try:
-            root, log_det = small.root(rows, w)
-        except np.linalg.LinAlgError:
-            break
-        gap = candidates.look(root, working, 1).largest / d - 1
-        if gap <= max(tol, found.gap):
-            return Solution(working, w, log_det, gap, steps)
-    return found._replace(steps=steps)
+    root, log_det = small.root(candidates.rows(working), w)
+    gap = candidates.look(root, working, 1).largest / d - 1
+    return Solution(working, w, log_det, gap, found.steps)
 
 
 def _compiled_root(rows: Array, w: Floats) -> tuple[Floats, float]:

@@ -94,16 +94,31 @@ def simplex_design(
 
     Raises ``ValueError`` where the points do not span, or are not finite.
     """
-    quick = whiten_by_moment(points, resolution, small.compiled)
+    quick = whiten_by_moment(points, resolution, small.compiled, start)
     if quick is not None:
-        whitened, known = quick
-        found = generate(PointCandidates(whitened, known, small), small, tol, start)
-        if found.gap <= tol:
-            return found._replace(log_det=found.log_det + whitened.log_volume)
+        try:
+            found = _generated(*quick, tol, start, small)
+        except np.linalg.LinAlgError:
+            pass
+        else:
+            if found.gap <= tol:
+                return found
     robust = whiten(name, real_array(name, host(points), (None, None)), resolution)
     there = robust._replace(points=like(robust.points, points))
-    found = generate(PointCandidates(there, None, small), small, tol, start)
-    return found._replace(log_det=found.log_det + robust.log_volume)
+    return _generated(there, None, tol, start, small)
+
+
+def _generated(
+    whitened: Whitened,
+    known: Array | None,
+    tol: float,
+    start: tuple[Ints, Floats] | None,
+    small: SmallSolver,
+) -> Solution:
+    candidates = PointCandidates(whitened, known, small)
+    begin = candidates.first() if start is None else candidates.again(*start)
+    found = generate(candidates, small, tol, begin)
+    return found._replace(log_det=found.log_det + whitened.log_volume)
 
 
 def as_design(found: Solution, points: Array) -> Design:

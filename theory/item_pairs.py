@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import lapack
 
 from .checks import Floats, Ints, real_array
-from .column_generation import COMPILED, Look, Start, diverse, generate
+from .column_generation import COMPILED, Look, Solution, Start, diverse, generate
 from .design import tolerance
 from .kernels import passes
 from .whitening import rank_resolution, whiten, whiten_by_moment
@@ -44,16 +44,21 @@ def d_optimal_pairs(items: ArrayLike, *, tol: float = 1e-6) -> PairsDesign:
     items = real_array("items", items, (None, None))
     tol = tolerance(tol)
     centred = items - items.mean(axis=0)
-    quick = whiten_by_moment(centred, resolution, compiled=True)
+    quick = whiten_by_moment(centred, resolution, compiled=True, design=None)
     whitened = whiten(_CENTRED, centred, resolution) if quick is None else quick[0]
-    found = generate(PairCandidates(whitened.points @ whitened.map), COMPILED, tol, None)
+    found = _optimum(whitened.points @ whitened.map, tol)
     if found.gap > tol and quick is not None:
         whitened = whiten(_CENTRED, centred, resolution)
-        found = generate(PairCandidates(whitened.points), COMPILED, tol, None)
+        found = _optimum(whitened.points, tol)
     order = np.argsort(found.working)
     pairs = np.stack(np.divmod(found.working[order], len(items)), axis=1)
     log_det = found.log_det + whitened.log_volume
     return PairsDesign(pairs, found.weights[order], log_det, max(found.gap, 0.0), found.steps)
+
+
+def _optimum(items: Floats, tol: float) -> Solution:
+    candidates = PairCandidates(items)
+    return generate(candidates, COMPILED, tol, candidates.first())
 
 
 class PairCandidates:
@@ -79,13 +84,13 @@ class PairCandidates:
             some = np.sort(np.argpartition(-self._norms, _OUTER * d)[: _OUTER * d])
             basis = np.divmod(self.basis, size)
             some = np.union1d(some, np.concatenate(basis))
-            found = generate(PairCandidates(self._items[some]), COMPILED, _ROUGH, None)
+            found = _optimum(self._items[some], _ROUGH)
             i, j = np.divmod(found.working, len(some))
-            return Start(some[i] * size + some[j], found.weights, found.steps)
+            return Start(some[i] * size + some[j], found.weights, 0.05 * _ROUGH, found.steps)
         look = self.look(np.eye(d), self.basis, 16 * d)
         pairs = np.concatenate([self.basis, look.fresh])
         pairs = pairs[diverse(self.rows(pairs), 4 * d)]
-        return Start(pairs, np.full(len(pairs), 1 / len(pairs)), 0)
+        return Start(pairs, np.full(len(pairs), 1 / len(pairs)), 0.01, 0)
 
     def rows(self, working: Ints) -> Floats:
         """(k, d) differences in the whitened coordinates."""

@@ -6,11 +6,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from .checks import Floats, Ints
-from .column_generation import Look, SmallSolver, Start, diverse, generate
+from .column_generation import Look, SmallSolver, Start, diverse, enlarge, generate
 from .devices import host, like
 from .pool import Array
 from .variances import flat_nonzero, largest, variances
-from .whitening import Whitened
+from .whitening import Whitened, spanning
 
 _BOUND_FROM = 100  # n / d from which bounds spare more than they cost
 _SIFT_FROM = 2000  # n / d from which some of the points are solved first
@@ -49,38 +49,55 @@ class PointCandidates:
     def __init__(self, whitened: Whitened, known: Array | None, small: SmallSolver):
         self._whitened, self._known, self._small = whitened, known, small
         n, self.dim = whitened.points.shape
-        self.basis = whitened.basis
         self._all: _Anchor | None = None
         if known is not None and n > _BOUND_FROM * self.dim:
             self._all = _Anchor(None, known, np.eye(self.dim), np.inf)
         self._near: _Anchor | None = None
 
     def first(self) -> Start:
-        """The basis and points of large variance; of very many points, what is optimal among some."""
-        basis, (n, d) = self.basis, self._whitened.points.shape
+        """A basis and points of large variance; of very many points, what is optimal among some.
+
+        Raises ``numpy.linalg.LinAlgError`` where no basis among those has a large volume.
+        """
+        d, basis = self.dim, self._whitened.basis
         if self._known is None:
-            return Start(basis, np.full(d, 1 / d), 0)
+            assert basis is not None
+            return Start(basis, np.full(d, 1 / d), 0.01, 0)
+        n = self._known.shape[0]
         if n > _SIFT_FROM * d:
             return self._best_of_some()
         top = host(largest(self._known, 16 * d))
-        some = np.concatenate([basis, np.setdiff1d(top, basis, assume_unique=True)])
-        some = some[diverse(host(self.rows(some)), 4 * d)]
-        return Start(some, np.full(len(some), 1 / len(some)), 0)
+        some = np.setdiff1d(np.arange(0, n, -(-n // (8 * d))), top, assume_unique=True)
+        some = np.concatenate([top, some])
+        rows = host(self.rows(some))
+        span = spanning(rows)
+        if span is None:
+            raise np.linalg.LinAlgError("no basis of large volume")
+        order = np.concatenate([span, np.setdiff1d(np.arange(len(top)), span, assume_unique=True)])
+        working = some[order[diverse(rows[order], 4 * d)]]
+        return Start(working, np.full(len(working), 1 / len(working)), 0.01, 0)
+
+    def again(self, index: Ints, weights: Floats) -> Start:
+        """An earlier design's weights, and points of large variance under it."""
+        try:
+            root, _ = self._small.root(self.rows(index), weights)
+        except np.linalg.LinAlgError:
+            return self.first()
+        look = self.look(root, index, 16 * self.dim)
+        return Start(*enlarge(index, weights, look, self.dim), 0)
 
     def _best_of_some(self) -> Start:
         """A rough design on the points of largest variance and as many at even distances."""
         assert self._known is not None
-        (n, d), whitened = self._whitened.points.shape, self._whitened
-        size = max(_SIFT_FROM * d // 4, n // 200)
+        n, whitened = self._known.shape[0], self._whitened
+        size = max(_SIFT_FROM * self.dim // 4, n // 200)
         some = np.union1d(host(largest(self._known, size)), np.arange(0, n, -(-n // size)))
-        some = np.union1d(some, whitened.basis)
         there = like(some, whitened.points)
-        inner = whitened._replace(
-            points=whitened.points[there], basis=np.searchsorted(some, whitened.basis)
+        inside = PointCandidates(
+            whitened._replace(points=whitened.points[there]), self._known[there], self._small
         )
-        inside = PointCandidates(inner, self._known[there], self._small)
-        found = generate(inside, self._small, _ROUGH, None)
-        return Start(some[found.working], found.weights, found.steps)
+        found = generate(inside, self._small, _ROUGH, inside.first())
+        return Start(some[found.working], found.weights, 0.05 * _ROUGH, found.steps)
 
     def rows(self, working: Ints) -> Array:
         """(k, d) in the whitened coordinates."""

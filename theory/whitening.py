@@ -1,5 +1,6 @@
 """Coordinates in which a design problem is well scaled, and the proof that its points span R^d."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from .checks import Floats, Ints
 from .cholesky import inverse_root
 from .devices import host, like
 from .pool import Array
-from .variances import largest, variances
+from .variances import variances
 
 _CLEAR = 1e-8  # share of a column's square that the columns before it leave unexplained
 
@@ -25,7 +26,7 @@ class Whitened(NamedTuple):
     points: Array  # (n, d)
     map: Floats  # (d, d): the coordinates of a point are its row times map
     log_volume: float  # add it to log det M in these coordinates for that in the units as given
-    basis: Ints  # (d,) rows that span R^d well
+    basis: Ints | None  # (d,) rows that span R^d well, where they were looked for
 
     def rows(self, index: Ints) -> Array:
         """(k, d) the points ``index`` in these coordinates."""
@@ -39,19 +40,17 @@ def rank_resolution(points: ArrayLike) -> float:
 
 
 def whiten_by_moment(
-    points: Array, resolution: float, compiled: bool
+    points: Array, resolution: float, compiled: bool, design: tuple[Ints, Floats] | None
 ) -> tuple[Whitened, Array] | None:
-    """Coordinates with X'X / n = I on evenly spaced rows, and all variances (n,) in them.
+    """Coordinates in which ``design`` (indices, weights), or even weights on evenly spaced rows,
+    have M = I, and all variances (n,) in them.
 
     Costs one look at the points. None where that would not be safe: columns that all but depend
     on each other, too few rows, or entries that are not finite; then ``whiten`` decides.
     """
-    n, d = points.shape
+    d = points.shape[1]
     clear = max(_CLEAR, (256 * d * resolution) ** 2)
-    for stride in dict.fromkeys((-(-n // (50 * d + 200)), 1)):  # all rows, where some do not span
-        rows = points[::stride, :]
-        with np.errstate(over="ignore", invalid="ignore"):  # not finite: seen below
-            moment = host(rows.T @ rows) / rows.shape[0]
+    for moment in _moments(points, design):
         squares = np.diagonal(moment)
         if not (np.isfinite(moment).all() and squares.min() > 0):
             continue
@@ -66,24 +65,31 @@ def whiten_by_moment(
         return None
     to = scale[:, None] * root
     v = variances(points, to, None, compiled)
-    basis = _basis_of_some(points, to, v)
-    if basis is None:
-        return None
-    return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), basis), v
-
-
-def _basis_of_some(points: Array, to: Floats, v: Array) -> Ints | None:
-    """Greedy volume among some evenly spaced points and some of largest variance."""
-    n, d = points.shape
     if not np.isfinite(float(array_namespace(v).sum(v))):
         return None
-    some = np.union1d(host(largest(v, 8 * d)), np.arange(0, n, -(-n // (8 * d))))
-    rows = host(points[like(some, points)]) @ to
+    return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), None), v
+
+
+def _moments(points: Array, design: tuple[Ints, Floats] | None) -> Iterator[Floats]:
+    """Information matrices to try: of the design, of some rows, of all."""
+    n, d = points.shape
+    with np.errstate(over="ignore", invalid="ignore"):  # not finite: the caller sees to it
+        if design is not None:
+            rows, w = points[like(design[0], points)], like(design[1], points)
+            yield host((rows * w[:, None]).T @ rows)
+        for stride in dict.fromkeys((-(-n // (50 * d + 200)), 1)):
+            rows = points[::stride, :]
+            yield host(rows.T @ rows) / rows.shape[0]
+
+
+def spanning(rows: Floats) -> Ints | None:
+    """Positions of d rows of large volume; None where none is large."""
+    d = rows.shape[1]
     factor, pivot, *_ = lapack.dgeqp3(rows.T)
     steps = np.abs(np.diagonal(factor))
     if len(steps) < d or steps[-1] < 1e-3 * steps[0]:
         return None
-    return np.asarray(some[pivot[:d].astype(np.int64) - 1])
+    return np.asarray(pivot[:d].astype(np.int64) - 1)
 
 
 def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:

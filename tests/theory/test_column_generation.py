@@ -107,7 +107,7 @@ def test_most_points_are_looked_at_once(monkeypatch):
 def worst_look(seed):
     """Looks at designs near the optimum and at narrow ones: the largest error of what they report."""
     points = gaussian(20_000, 4, seed)
-    whitened, known = whiten_by_moment(points, 2.2e-16, compiled=True)
+    whitened, known = whiten_by_moment(points, 2.2e-16, compiled=True, design=None)
     candidates = PointCandidates(whitened, known, COMPILED)
     best, rng = d_optimal(points).weights, np.random.default_rng(seed)
     errors = []
@@ -184,10 +184,11 @@ def test_largest_of_equals():
 
 def test_the_engines_agree_on_a_warm_start():
     points = gaussian(2000, 5)
-    whitened, known = whiten_by_moment(points, 2.2e-16, compiled=True)
+    whitened, known = whiten_by_moment(points, 2.2e-16, compiled=True, design=None)
     start = (np.arange(0, 2000, 40), np.full(50, 0.02))
     for small in (COMPILED, PLAIN):
-        found = generate(PointCandidates(whitened, known, small), small, 1e-9, start)
+        candidates = PointCandidates(whitened, known, small)
+        found = generate(candidates, small, 1e-9, candidates.again(*start))
         assert found.gap <= 1e-9
         assert found.log_det + whitened.log_volume == pytest.approx(
             d_optimal(points, tol=1e-9).log_det, abs=1e-8
