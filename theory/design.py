@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 from numpy.typing import ArrayLike
 
+from .blas import on_one_blas_thread
 from .checks import Floats, Ints, one_of, positive_number, real_array
 from .column_generation import COMPILED, PLAIN, SmallSolver, Solution, generate
 from .devices import host, like
@@ -34,6 +35,7 @@ class Design(NamedTuple):
     iterations: int  # Newton steps
 
 
+@on_one_blas_thread
 def d_optimal(
     points: ArrayLike, *, tol: float = 1e-6, method: str = "auto", start: ArrayLike | None = None
 ) -> Design:
@@ -46,7 +48,7 @@ def d_optimal(
     slow second opinion: maximise log det H subject to x_i' H x_i <= d, the weights are the
     multipliers; its ``gap`` is whatever the solver reached). ``start`` (n,): earlier weights to
     begin from, on any scale: after a small change of the points most of the work is done.
-    Small factorisations are fastest on one BLAS thread (OPENBLAS_NUM_THREADS=1).
+    BLAS works on one thread meanwhile: its many small factorisations are fastest so.
     Zero rows, duplicates and any scaling of the columns are fine.
     Raises ``ValueError`` when the points do not span R^d (it names the rank and what to drop), on
     an unknown method, and on wrong shapes or values that are not finite.

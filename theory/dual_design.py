@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .blas import on_one_blas_thread
 from .checks import Floats, Ints, integer_array, real_array, whole_number
 from .column_generation import COMPILED
 from .design import Design, as_design, certified_design, simplex_design, tolerance
@@ -14,6 +15,7 @@ from .whitening import whiten
 _POINTS = "available pairs times sqrt(w)"
 
 
+@on_one_blas_thread
 def dual_design(
     pool: Pool, theta: ArrayLike, *, labels: int | None = None, tol: float = 1e-6
 ) -> Design:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .blas import on_one_blas_thread
 from .checks import Floats, Ints, positive_number, real_array, whole_number
 from .interior_point import information_root
 from .whitening import rank_resolution, whiten
@@ -12,6 +13,7 @@ _SOLVER = 1e-6  # an optimum found numerically may lie this far below the true o
 _BLOCK = 4_000_000  # entries of the swap table held at a time
 
 
+@on_one_blas_thread
 def exact_design(weights: ArrayLike, labels: int, *, points: ArrayLike) -> Ints:
     """Whole numbers of labels (n,), summing to ``labels``, with log det sum n_i x_i x_i' large.
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack
 
+from .blas import on_one_blas_thread
 from .checks import Floats, Ints, real_array
 from .column_generation import COMPILED, Look, Solution, Start, diverse, generate
 from .design import tolerance
@@ -27,6 +28,7 @@ class PairsDesign(NamedTuple):
     iterations: int  # Newton steps
 
 
+@on_one_blas_thread
 def d_optimal_pairs(items: ArrayLike, *, tol: float = 1e-6) -> PairsDesign:
     """The D-optimal design over the differences x_i - x_j of all pairs of rows of ``items`` (k, d).
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from activeduel.theory import cholesky, d_optimal
+from activeduel.theory.blas import on_one_blas_thread
 from activeduel.theory.column_generation import COMPILED, PLAIN, diverse, generate
 from activeduel.theory.interior_point import interior_point, variances
 from activeduel.theory.kernels import newton, passes
@@ -193,3 +195,12 @@ def test_the_engines_agree_on_a_warm_start():
         assert found.log_det + whitened.log_volume == pytest.approx(
             d_optimal(points, tol=1e-9).log_det, abs=1e-8
         )
+
+
+def test_blas_works_on_one_thread_meanwhile_and_then_as_before():
+    controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+    with controller.limit(limits=2):
+        before = [library["num_threads"] for library in controller.info()]
+        seen = on_one_blas_thread(lambda: [b["num_threads"] for b in controller.info()])()
+        assert seen and set(seen) == {1}
+        assert [library["num_threads"] for library in controller.info()] == before
