@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
 from array_api_compat import device as device_of
 from scipy.linalg import lapack
 
+from .devices import namespace
 from .pool import Array
 
 
@@ -23,9 +23,9 @@ def inverse_root(matrix: Array) -> tuple[Array, float]:
     lower = _factor(matrix)
     if lower is None:
         raise np.linalg.LinAlgError("the information matrix is singular")
-    xp = array_namespace(matrix)
+    xp = namespace(matrix)
     log_det = 2 * float(xp.sum(xp.log(xp.linalg.diagonal(lower))))
-    if is_numpy_array(lower):
+    if isinstance(lower, np.ndarray):
         inverse, _ = lapack.dtrtri(lower, lower=1)
         return np.tril(inverse).T, log_det
     unit = xp.eye(lower.shape[0], dtype=lower.dtype, device=device_of(lower))
@@ -40,7 +40,7 @@ def solver(matrix: Array) -> Callable[[Array], Array] | None:
     lower = _factor(matrix, overwrite=True)
     if lower is None:
         return None
-    if is_numpy_array(lower):
+    if isinstance(lower, np.ndarray):
         return lambda r: np.asarray(lapack.dpotrs(lower, r, lower=1)[0])
     return lambda r: _substitute(lower.T, _substitute(lower, r[:, None], upper=False), upper=True)[
         :, 0
@@ -49,20 +49,20 @@ def solver(matrix: Array) -> Callable[[Array], Array] | None:
 
 def _factor(matrix: Array, overwrite: bool = False) -> Array | None:
     """The lower factor (NumPy: whatever is above the diagonal is not cleaned)."""
-    if is_numpy_array(matrix):
+    if isinstance(matrix, np.ndarray):
         lower, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=int(overwrite), clean=0)
         return None if failed else lower
     try:
-        lower = array_namespace(matrix).linalg.cholesky(matrix)
+        lower = namespace(matrix).linalg.cholesky(matrix)
     except (RuntimeError, ValueError, ArithmeticError):  # each namespace has an error of its own
         return None
-    xp = array_namespace(matrix)
+    xp = namespace(matrix)
     return lower if bool(xp.all(xp.isfinite(lower))) else None
 
 
 def _substitute(triangle: Array, r: Array, upper: bool) -> Array:
     """triangle^-1 r; the standard has no triangular solve, most namespaces have."""
-    linalg: Any = array_namespace(triangle).linalg
+    linalg: Any = namespace(triangle).linalg
     if hasattr(linalg, "solve_triangular"):
         return linalg.solve_triangular(triangle, r, upper=upper)
     return linalg.solve(triangle, r)

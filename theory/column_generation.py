@@ -19,6 +19,7 @@ from .pool import Array
 
 ROUNDS = 500  # 3 to 12 are usual
 _PATIENCE = 30  # rounds without a smaller gap: only rounding is left
+_NEXT_TO_NOTHING = 0.3  # times gap / k: with 1 some designs drop and add the same points for ever
 _PARALLEL = 0.95  # |cosine| of neighbours: the best of a bundle is enough
 
 
@@ -78,17 +79,20 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
     best: Solution | None = None
     best_round, inner = 0, max(inner, 0.1 * tol)
     for round_ in range(ROUNDS):
-        w, used = small.fit(candidates.rows(working), w, inner)
+        rows = candidates.rows(working)
+        w, used = small.fit(rows, w, inner)
         steps += used
         keep = w > 1e-3 * tol / len(w)
-        working, w = working[keep], w[keep] / w[keep].sum()
-        root, log_det = small.root(candidates.rows(working), w)
+        if not keep.all():
+            working, w = working[keep], w[keep] / w[keep].sum()
+            rows = candidates.rows(working)
+        root, log_det = small.root(rows, w)
         look = candidates.look(root, working, 16 * d)
         gap = look.largest / d - 1
         if best is None or gap < best.gap:
             best, best_round = Solution(working, w, log_det, gap, steps), round_
         if gap <= tol:
-            return _settled(candidates, small, best, root, tol)
+            return _settled(candidates, small, best, host(rows) @ root, tol)
         if round_ - best_round > _PATIENCE:
             break
         working, w, inner = enlarge(working, w, look, d)
@@ -98,17 +102,19 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
 
 
 def enlarge(working: Ints, w: Floats, look: Look, d: int) -> tuple[Ints, Floats, float]:
-    """The working set plus up to 2 d candidates, no two of them neighbours, with a little weight.
-
-    And the gap to which that is worth solving: 0 where nothing new has come.
+    """The working set less what carries next to nothing, plus up to 2 d candidates, no two of them
+    neighbours, with a little weight; and the gap to which that is worth solving: 0 where nothing new
+    has come.
     """
     gap = look.largest / d - 1
     fresh = look.fresh[diverse(look.y, 2 * d)]
     if not len(fresh):
         return working, w, 0.0
+    keep = w > _NEXT_TO_NOTHING * gap / len(w)  # what was needed after all comes back
+    working, w = working[keep], w[keep]
     share = min(0.1, 0.5 * gap) / len(fresh)
     w = np.concatenate([np.maximum(w, 1e-2 * share), np.full(len(fresh), share)])
-    return np.concatenate([working, fresh]), w / w.sum(), min(0.01, 0.05 * gap)
+    return np.concatenate([working, fresh]), w / w.sum(), min(0.05, 0.1 * gap)
 
 
 def diverse(y: Floats, most: int) -> Ints:
@@ -117,7 +123,7 @@ def diverse(y: Floats, most: int) -> Ints:
 
 
 def _settled(
-    candidates: Candidates, small: SmallSolver, found: Solution, root: Floats, tol: float
+    candidates: Candidates, small: SmallSolver, found: Solution, y: Floats, tol: float
 ) -> Solution:
     """``found`` without the weights that only rounding keeps above 0, as far as the gap allows.
 
@@ -125,7 +131,6 @@ def _settled(
     To drop weights w multiplies the largest variance by at most 1 / (1 - sum w v).
     """
     d = candidates.dim
-    y = host(candidates.rows(found.working)) @ root
     v = np.einsum("ij,ij->i", y, y)
     order = np.argsort(found.weights)
     lost = np.cumsum((found.weights * v)[order])

@@ -3,19 +3,24 @@
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array, to_device
+from array_api_compat import array_namespace, to_device
 from array_api_compat import device as device_of
 
 from .pool import Array
 
 
+def namespace(array: Array) -> Any:
+    """NumPy for its arrays, at once; for others as ``array_api_compat.array_namespace``."""
+    return np if isinstance(array, np.ndarray) else array_namespace(array)
+
+
 def host(array: Array) -> Any:
     """As a NumPy array in main memory."""
-    return array if is_numpy_array(array) else np.asarray(to_device(array, "cpu"))
+    return array if isinstance(array, np.ndarray) else np.asarray(to_device(array, "cpu"))
 
 
 def like(array: Any, other: Array) -> Array:
     """A NumPy array in the namespace and on the device of ``other``."""
-    if is_numpy_array(other):
+    if isinstance(other, np.ndarray):
         return array
     return array_namespace(other).asarray(array, device=device_of(other))

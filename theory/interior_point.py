@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from . import cholesky
-from .devices import like
+from .devices import like, namespace
 from .pool import Array
 
 NEWTON_STEPS = 200  # 5 to 40 are usual
@@ -28,7 +27,7 @@ def information_root(points: Array, weights: Array) -> tuple[Array, float]:
 
 def variances(points: Array, root: Array) -> Array:
     """v_i = x_i' M^-1 x_i = |x_i T|^2 (n,)."""
-    xp, y = array_namespace(points), points @ root
+    xp, y = namespace(points), points @ root
     return xp.sum(y * y, axis=1)
 
 
@@ -40,7 +39,7 @@ def largest_mean(values: Array, upper: Array) -> tuple[float, float]:
     >>> largest_mean(np.array([1.0, 3.0, 2.0]), np.array([1.0, 0.5, 1.0]))
     (2.5, 2.0)
     """
-    xp = array_namespace(values)
+    xp = namespace(values)
     if bool(xp.all(xp.isinf(upper))):
         best = float(xp.max(values))
         return best, best
@@ -76,7 +75,7 @@ def interior_point(a: Array, upper: Array, w: Array, tol: float) -> tuple[Array,
     largest mean variance of any feasible design is at most d (1 + tol), or when rounding allows no
     further progress; the best w seen is returned.
     """
-    xp, d = array_namespace(a), a.shape[1]
+    xp, d = namespace(a), a.shape[1]
     bounded = xp.isfinite(upper)
     x = _Iterate(w, xp.where(bounded, upper - w, 1.0), w, w, 0.0)
     best, best_w = float("inf"), w
@@ -102,7 +101,7 @@ def interior_point(a: Array, upper: Array, w: Array, tol: float) -> tuple[Array,
 
 
 def _first_slacks(x: _Iterate, v: Array, level: float, floor: float, bounded: Array) -> _Iterate:
-    xp = array_namespace(v)
+    xp = namespace(v)
     s = xp.clip(level - v, min=floor)
     t = xp.where(bounded, xp.clip(v - level, min=floor), 0.0)
     return x._replace(s=s, t=t, multiplier=float(level))
@@ -116,7 +115,7 @@ def _newton_step(x: _Iterate, y: Array, v: Array, bounded: Array, enough: float)
     solve = newton_solver(y, x.s / x.w + x.t / x.room)
     if solve is None:
         return None
-    xp = array_namespace(v)
+    xp = namespace(v)
     ones, zero = solve(xp.ones_like(v)), xp.zeros_like(v)
     pairs = v.shape[0] + int(xp.sum(xp.astype(bounded, xp.int64)))
     mu = float(x.w @ x.s + x.room @ x.t) / pairs
@@ -141,7 +140,7 @@ def _direction(
     to_t: Array,
 ) -> _Direction:
     """The Newton step towards w s = to_s, room t = to_t, stationarity and sum w = 1."""
-    xp = array_namespace(v)
+    xp = namespace(v)
     free = solve(v - x.multiplier + to_s / x.w - to_t / x.room)
     turn = (float(xp.sum(free)) - (1 - float(xp.sum(x.w)))) / float(xp.sum(ones))
     dw = free - turn * ones
@@ -150,7 +149,7 @@ def _direction(
 
 def _reaches(x: _Iterate, move: _Direction, bounded: Array, fraction: float) -> tuple[float, float]:
     """Primal and dual step: at most 1, and ``fraction`` of the way to the boundary."""
-    falling = array_namespace(x.w).where(bounded, -move.w, 0.0)
+    falling = namespace(x.w).where(bounded, -move.w, 0.0)
     primal = min(_reach(x.w, move.w), _reach(x.room, falling))
     dual = min(_reach(x.s, move.s), _reach(x.t, move.t))
     return min(1.0, fraction * primal), min(1.0, fraction * dual)
@@ -159,7 +158,7 @@ def _reaches(x: _Iterate, move: _Direction, bounded: Array, fraction: float) -> 
 def _advance(x: _Iterate, move: _Direction, bounded: Array, primal: float, dual: float) -> _Iterate:
     return _Iterate(
         x.w + primal * move.w,
-        array_namespace(x.w).where(bounded, x.room - primal * move.w, 1.0),
+        namespace(x.w).where(bounded, x.room - primal * move.w, 1.0),
         x.s + dual * move.s,
         x.t + dual * move.t,
         x.multiplier + dual * move.multiplier,
@@ -168,7 +167,7 @@ def _advance(x: _Iterate, move: _Direction, bounded: Array, primal: float, dual:
 
 def _reach(x: Array, dx: Array) -> float:
     """The longest step with x + step dx >= 0."""
-    xp, falling = array_namespace(x), dx < 0
+    xp, falling = namespace(x), dx < 0
     return float(xp.min(xp.where(falling, x / xp.where(falling, -dx, 1.0), float("inf"))))
 
 
@@ -182,13 +181,13 @@ def newton_solver(y: Array, diagonal: Array) -> Callable[[Array], Array] | None:
     if k > d * (d + 1):
         return _woodbury(y, diagonal)
     kernel = (y @ y.T) ** 2
-    array_namespace(y).reshape(kernel, (-1,))[:: k + 1] += diagonal
+    namespace(y).reshape(kernel, (-1,))[:: k + 1] += diagonal
     return cholesky.solver(kernel)
 
 
 def _woodbury(y: Array, diagonal: Array) -> Callable[[Array], Array] | None:
     """(y y')^2 = F F' with F (k, p) the products of coordinates; F is never stored whole."""
-    xp, d = array_namespace(y), y.shape[1]
+    xp, d = namespace(y), y.shape[1]
     upper = np.triu_indices(d)
     rows, cols = (like(index, y) for index in upper)
     factor = like(np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0)), y)

@@ -88,11 +88,11 @@ class PairCandidates:
             some = np.union1d(some, np.concatenate(basis))
             found = _optimum(self._items[some], _ROUGH)
             i, j = np.divmod(found.working, len(some))
-            return Start(some[i] * size + some[j], found.weights, 0.05 * _ROUGH, found.steps)
+            return Start(some[i] * size + some[j], found.weights, 0.1 * _ROUGH, found.steps)
         look = self.look(np.eye(d), self.basis, 16 * d)
         pairs = np.concatenate([self.basis, look.fresh])
         pairs = pairs[diverse(self.rows(pairs), 4 * d)]
-        return Start(pairs, np.full(len(pairs), 1 / len(pairs)), 0.01, 0)
+        return Start(pairs, np.full(len(pairs), 1 / len(pairs)), 0.05, 0)
 
     def rows(self, working: Ints) -> Floats:
         """(k, d) differences in the whitened coordinates."""

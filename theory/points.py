@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .checks import Floats, Ints
 from .column_generation import Look, SmallSolver, Start, diverse, enlarge, generate
@@ -49,6 +48,7 @@ class PointCandidates:
     def __init__(self, whitened: Whitened, known: Array | None, small: SmallSolver):
         self._whitened, self._known, self._small = whitened, known, small
         n, self.dim = whitened.points.shape
+        self._held = np.zeros(n, dtype=np.bool_)  # the working set, during a look
         self._all: _Anchor | None = None
         if known is not None and n > _BOUND_FROM * self.dim:
             self._all = _Anchor(None, known, np.eye(self.dim), np.inf)
@@ -62,20 +62,19 @@ class PointCandidates:
         d, basis = self.dim, self._whitened.basis
         if self._known is None:
             assert basis is not None
-            return Start(basis, np.full(d, 1 / d), 0.01, 0)
+            return Start(basis, np.full(d, 1 / d), 0.05, 0)
         n = self._known.shape[0]
         if n > _SIFT_FROM * d:
             return self._best_of_some()
         top = host(largest(self._known, 16 * d))
-        some = np.setdiff1d(np.arange(0, n, -(-n // (8 * d))), top, assume_unique=True)
-        some = np.concatenate([top, some])
+        some = np.concatenate([top, self._without(np.arange(0, n, -(-n // (8 * d))), top)])
         rows = host(self.rows(some))
         span = spanning(rows)
         if span is None:
             raise np.linalg.LinAlgError("no basis of large volume")
-        order = np.concatenate([span, np.setdiff1d(np.arange(len(top)), span, assume_unique=True)])
+        order = np.concatenate([span, np.arange(len(top))])
         working = some[order[diverse(rows[order], 4 * d)]]
-        return Start(working, np.full(len(working), 1 / len(working)), 0.01, 0)
+        return Start(working, np.full(len(working), 1 / len(working)), 0.05, 0)
 
     def again(self, index: Ints, weights: Floats) -> Start:
         """An earlier design's weights, and points of large variance under it."""
@@ -97,7 +96,7 @@ class PointCandidates:
             whitened._replace(points=whitened.points[there]), self._known[there], self._small
         )
         found = generate(inside, self._small, _ROUGH, inside.first())
-        return Start(some[found.working], found.weights, 0.05 * _ROUGH, found.steps)
+        return Start(some[found.working], found.weights, 0.1 * _ROUGH, found.steps)
 
     def rows(self, working: Ints) -> Array:
         """(k, d) in the whitened coordinates."""
@@ -107,13 +106,18 @@ class PointCandidates:
         """All points, or all that a bound does not rule out."""
         d = self.dim
         index, v = self._variances(root)
-        xp = array_namespace(v)
-        largest_v = float(xp.max(v))
+        largest_v = float(v.max())
         above = flat_nonzero(v > d * (1 + 0.2 * min(largest_v / d - 1, 1.0)))
         above = above[largest(v[above], most + len(working))]
-        new = host(above if index is None else index[above])
-        new = new[~np.isin(new, working)][:most]
+        new = self._without(host(above if index is None else index[above]), working)[:most]
         return Look(largest_v, new, host(self.rows(new)) @ root)
+
+    def _without(self, index: Ints, others: Ints) -> Ints:
+        """``index`` less ``others``, in order."""
+        self._held[others] = True
+        rest = index[~self._held[index]]
+        self._held[others] = False
+        return rest
 
     def _variances(self, root: Floats) -> tuple[Array | None, Array]:
         """v of all points (None), or of some among which all with v >= d are."""

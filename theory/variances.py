@@ -1,11 +1,10 @@
 """Variances of many points, and the largest of them: compiled for NumPy, the array API for the rest."""
 
 import numpy as np
-from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from .checks import Floats
-from .devices import like
+from .devices import like, namespace
 from .kernels import passes
 from .pool import Array
 
@@ -23,7 +22,7 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
         else:
             passes.variances_of(points, index, to, v)
         return v
-    xp, there = array_namespace(points), like(to, points)
+    xp, there = namespace(points), like(to, points)
     out = xp.empty(size, dtype=points.dtype, device=device_of(points))
     step = max(_CHUNK // d, 1)
     for low in range(0, size, step):
@@ -35,17 +34,17 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
 
 def largest(v: Array, most: int) -> Array:
     """Indices of the ``most`` largest (of very many: of about the largest), largest first."""
-    xp, n = array_namespace(v), v.shape[0]
+    xp, n = namespace(v), v.shape[0]
     index = None
     if n > 4 * most:
         sample = xp.sort(v[:: max(n // _SAMPLE, 1)])
         rank = min(2 * most * sample.shape[0] // n + 1, sample.shape[0])
         index = flat_nonzero(v >= sample[-rank])
         v = v[index]
-    order = xp.argsort(v, descending=True, stable=True)[:most]
+    order = xp.argsort(-v, stable=True)[:most]
     return order if index is None else index[order]
 
 
 def flat_nonzero(mask: Array) -> Array:
     """Indices of the true entries."""
-    return array_namespace(mask).nonzero(mask)[0]
+    return namespace(mask).nonzero(mask)[0]

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack
 
 from .checks import Floats, Ints
 from .cholesky import inverse_root
-from .devices import host, like
+from .devices import host, like, namespace
 from .pool import Array
 from .variances import variances
 
@@ -65,7 +64,7 @@ def whiten_by_moment(
         return None
     to = scale[:, None] * root
     v = variances(points, to, None, compiled)
-    if not np.isfinite(float(array_namespace(v).sum(v))):
+    if not np.isfinite(float(namespace(v).sum(v))):
         return None
     return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), None), v
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numba import njit
 
+from .lapack import upper_factor, upper_gram
+
 # Sums may be taken in any order (vector lanes); one machine always takes the same one.
 SUMS = {"reassoc", "contract", "nsz"}
 STEPS = 200  # 5 to 40 are usual
@@ -53,41 +55,34 @@ def information_root(points, weights, root):
     return inverse_factor(np.dot(weighted.T, points), root)
 
 
-@njit(error_model="numpy", cache=True)
-def _factor(kernel):
-    """Lower Cholesky factor (its columns contiguous), and whether there is one."""
-    try:
-        return np.linalg.cholesky(kernel), True
-    except Exception:  # noqa: BLE001  numba knows no other
-        return kernel, False
-
-
 @njit(error_model="numpy", fastmath=SUMS, cache=True)
-def _solve(lower, r, out):
-    """``out`` = (lower lower')^-1 r."""
+def _solve(upper, r, out):
+    """``out`` = (upper' upper)^-1 r."""
     k = r.size
     for j in range(k):
         out[j] = r[j]
     for j in range(k):
-        out[j] /= lower[j, j]
-        c, column = out[j], lower[:, j]
+        out[j] /= upper[j, j]
+        c, row = out[j], upper[j]
         for i in range(j + 1, k):
-            out[i] -= c * column[i]
+            out[i] -= c * row[i]
     for j in range(k - 1, -1, -1):
-        s, column = out[j], lower[:, j]
+        s, row = out[j], upper[j]
         for i in range(j + 1, k):
-            s -= column[i] * out[i]
-        out[j] = s / lower[j, j]
+            s -= row[i] * out[i]
+        out[j] = s / row[j]
 
 
 @njit(error_model="numpy", fastmath=SUMS, cache=True)
-def _square(kernel, w, s):
-    """``kernel`` = its elementwise square plus diag(s / w)."""
-    k = kernel.shape[0]
-    for i in range(k):
-        for j in range(k):
-            kernel[i, j] *= kernel[i, j]
-        kernel[i, i] += s[i] / w[i]
+def _newton_matrix(y, w, s, out):
+    """The upper triangle of ``out`` = factor of (y y')^2 elementwise + diag(s / w); False if none."""
+    upper_gram(y, out)
+    for i in range(w.size):
+        row = out[i]
+        for j in range(i, w.size):
+            row[j] *= row[j]
+        row[i] += s[i] / w[i]
+    return upper_factor(out)
 
 
 @njit(error_model="numpy", fastmath=SUMS, cache=True)
@@ -125,21 +120,13 @@ def _complementarity(w, s, dw, ds, primal, dual):
 
 
 @njit(error_model="numpy", cache=True)
-def _direction(lower, w, s, v, d, to, r, dw, ds):
+def _direction(upper, w, s, v, d, to, r, dw, ds):
     """The Newton step (dw, ds) towards w s = to and v = d - s."""
     for i in range(w.size):
         r[i] = v[i] - d + to[i] / w[i]
-    _solve(lower, r, dw)
+    _solve(upper, r, dw)
     for i in range(w.size):
         ds[i] = (to[i] - s[i] * dw[i]) / w[i] - s[i]
-
-
-@njit(error_model="numpy", cache=True)
-def _newton_matrix(y, w, s):
-    """Factor of (y y')^2 elementwise + diag(s / w), and whether there is one."""
-    kernel = np.dot(y, y.T)
-    _square(kernel, w, s)
-    return _factor(kernel)
 
 
 @njit(error_model="numpy", cache=True)
@@ -153,7 +140,7 @@ def interior_point(a, start, tol):
     k, d = a.shape
     w, best_w, s, v = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
     dw, ds, to, r = np.zeros(k), np.zeros(k), np.empty(k), np.empty(k)
-    root, best = np.empty((d, d)), np.inf
+    root, kernel, best = np.empty((d, d)), np.empty((k, k)), np.inf
     for i in range(k):
         w[i] = best_w[i] = start[i]
     for step in range(STEPS):
@@ -173,20 +160,19 @@ def interior_point(a, start, tol):
         if step == 0:
             for i in range(k):
                 s[i] = max(d - v[i], 0.1 * (largest - d))
-        lower, positive = _newton_matrix(y, w, s)
-        if not positive:
+        if not _newton_matrix(y, w, s, kernel):
             return best_w, step
         for i in range(k):
             to[i] = 0.0
         mu = _complementarity(w, s, dw, ds, 0.0, 0.0)
-        _direction(lower, w, s, v, d, to, r, dw, ds)
+        _direction(kernel, w, s, v, d, to, r, dw, ds)
         primal, dual = _reaches(w, s, dw, ds)
         primal, dual = min(primal, 1.0), min(dual, 1.0)
         ahead = _complementarity(w, s, dw, ds, primal, dual)
         target = max(mu * (ahead / mu) ** 3, 0.01 * tol * d / k)  # lower would spoil the matrix
         for i in range(k):
             to[i] = target - primal * dual * dw[i] * ds[i]
-        _direction(lower, w, s, v, d, to, r, dw, ds)
+        _direction(kernel, w, s, v, d, to, r, dw, ds)
         primal, dual = _reaches(w, s, dw, ds)
         primal, dual = min(1.0, 0.99 * primal), min(1.0, 0.99 * dual)
         for i in range(k):
