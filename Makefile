@@ -5,17 +5,19 @@ PYTHON :=
 ARGS :=
 RUN := .venv/bin/python
 
-.PHONY: help validate replay figures test core dev clean
+.PHONY: help validate replay figures bench test core dev everything clean
 
 help:
 	@echo 'make validate [ARGS="--scale smoke"]   check the papers'"'"' claims: table, report.json, report.html'
 	@echo 'make replay   ARGS="--judgements FILE --features FILE"   would active selection have saved labels?'
 	@echo 'make figures  [ARGS="--only NAME"]     draw the figures: PDF, PNG and the numbers behind them'
+	@echo 'make bench    [ARGS="--only NAME"]     speed beside what others do: ratios, floors, checked answers'
 	@echo 'make test                              formatting, types, every test'
+	@echo 'make everything                        install the extras too (torch); make test then tests them'
 	@echo 'make clean                             remove .venv and caches (results/ stays)'
 	@echo 'PYTHON=python3.13 chooses the interpreter. The first call installs into .venv.'
 
-validate replay figures: core
+validate replay figures bench: core
 	@$(RUN) -m activeduel $@ $(ARGS)
 
 test: export OMP_NUM_THREADS = 1
@@ -26,7 +28,7 @@ test: dev
 	$(RUN) -m mypy
 	$(RUN) -m pytest -q -rs --durations=10 $(ARGS)
 
-core dev:
+core dev everything:
 	@for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14); do \
 	  if "$$python" -c '' 2>/dev/null; then exec "$$python" .ci/environment.py $@; fi; \
 	done; \

@@ -1,7 +1,8 @@
-"""Make .venv once: ``python .ci/environment.py core|dev``. Standard library only.
+"""Make .venv once: ``python .ci/environment.py core|dev|everything``. Standard library only.
 
-``core`` holds what ``activeduel`` needs to run, ``dev`` adds what the tests need. A stamp names
-pyproject.toml's hash, the interpreter and the folder; while it fits, nothing is installed.
+``core`` holds what ``activeduel`` needs to run, ``dev`` adds what the tests need, ``everything`` every extra
+(torch in its CPU build, where the package index offers one). A stamp names pyproject.toml's hash,
+the interpreter and the folder; while it fits, nothing is installed.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
-WANTED = {"core": ".", "dev": ".[dev]"}
+WANTED = {"core": ".", "dev": ".[dev]", "everything": ".[dev,torch]"}  # each holds those before it
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 
 
 def missing() -> str | None:
@@ -43,7 +45,8 @@ def install(kind: str) -> None:
     """Make or complete .venv; raises CalledProcessError with the failing command."""
     stamp, wanted = VENV / "stamp", stamps()
     found = stamp.read_text() if stamp.exists() else ""
-    if PYTHON.exists() and found in (wanted[kind], wanted["dev"]):
+    kinds = list(WANTED)
+    if PYTHON.exists() and found in [wanted[k] for k in kinds[kinds.index(kind) :]]:
         return
     if found.splitlines()[:1] != wanted[kind].splitlines()[:1]:
         shutil.rmtree(VENV, ignore_errors=True)  # another interpreter, or moved here
@@ -51,7 +54,9 @@ def install(kind: str) -> None:
     print(f"installing activeduel ({WANTED[kind]}) into .venv, once: a minute or two", flush=True)
     subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "--editable", WANTED[kind]], check=True, cwd=ROOT)
+    subprocess.run(
+        [*pip, "--constraint", CONSTRAINTS, "--editable", WANTED[kind]], check=True, cwd=ROOT
+    )
     stamp.write_text(wanted[kind])
 
 

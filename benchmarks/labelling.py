@@ -77,13 +77,13 @@ def race(algorithm: str, pool: PairPool, repetitions: int) -> tuple[float, float
     return min(fast) / LABELS, min(slow) / LABELS, plain
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", cache=True)
 def _prepare(times, world, ws, rule, fit):
     for _ in range(times):
         prepare(world, ws, rule, fit)
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", cache=True)
 def _choose(times, world, ws, rule, counter):
     pairs = 0
     for _ in range(times):
@@ -91,7 +91,7 @@ def _choose(times, world, ws, rule, counter):
     return pairs
 
 
-@njit(error_model="numpy", fastmath=True)
+@njit(error_model="numpy", fastmath=True, cache=True)
 def _multiply_adds(times, out):
     """32 multiply-adds an entry and turn, in registers: as fast as the core goes."""
     for _ in range(times):
@@ -114,6 +114,12 @@ def _seconds(compiled: Any, times: int, *arguments: Any) -> float:
     return best / times
 
 
+def multiply_add_rate() -> float:
+    """Flop a second of one core, multiplying and adding in registers."""
+    row = np.full(1000, 0.1)
+    return 64 * row.size / _seconds(_multiply_adds, 5000, row)
+
+
 def _workspace(pool: PairPool) -> tuple[World, Workspace, Fit]:
     """What a selection reads, at the true theta and information I."""
     world = World(
@@ -133,7 +139,7 @@ def _workspace(pool: PairPool) -> tuple[World, Workspace, Fit]:
     return world, ws, fit
 
 
-def _mean_distinct_cells(out: PoolTrajectories) -> float:
+def mean_distinct_cells(out: PoolTrajectories) -> float:
     """Mean over the labels of the number of distinct (pair, teacher) bought by then."""
     cell = out.pair[0].astype(np.int64) * TEACHERS + out.teacher[0]
     new = np.zeros(LABELS)
@@ -170,9 +176,8 @@ def report(algorithm: str, repetitions: int) -> None:
     print(f"  ratio       {plain / kernel:10.1f}")
     if algorithm != "dual":
         return  # the count below is dual's
-    row = np.full(1000, 0.1)
-    rate = 64 * row.size / _seconds(_multiply_adds, 5000, row)
-    parts = stages(LABELLING[algorithm].rule, pool, kernel, _mean_distinct_cells(out))
+    rate = multiply_add_rate()
+    parts = stages(LABELLING[algorithm].rule, pool, kernel, mean_distinct_cells(out))
     print("  a label's work (flops counted, not measured):")
     for part in parts:
         speed = part.flops / part.seconds / 1e9

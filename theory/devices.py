@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from array_api_compat import array_namespace, to_device
 from array_api_compat import device as device_of
@@ -11,7 +12,7 @@ from .pool import Array
 
 def namespace(array: Array) -> Any:
     """NumPy for its arrays, at once; for others as ``array_api_compat.array_namespace``."""
-    return np if isinstance(array, np.ndarray) else array_namespace(array)
+    return numpy_namespace if isinstance(array, np.ndarray) else array_namespace(array)
 
 
 def host(array: Array) -> Any:

@@ -168,10 +168,42 @@ def run_figures(args: argparse.Namespace) -> int:
     return make_figures(FIGURES, options)
 
 
+def register_bench(commands: Commands) -> None:
+    """``activeduel bench``."""
+    parser = commands.add_parser(
+        "bench",
+        allow_abbrev=False,
+        help="how fast is it, side by side with what others do?",
+        description="Measure ours and a peer in turns, in one process: a table and a JSON file of ratios, "
+        "distances to the arithmetic floor and checks of every answer. BLAS runs on one thread unless "
+        "OMP_NUM_THREADS or its like say otherwise. Exit status: 0 every answer is right, 1 not, 2 bad "
+        "usage. Whether a target is met is shown, and does not change the exit status.",
+    )
+    add = parser.add_argument
+    add("--only", metavar="NAME", nargs="+", action="extend", default=[],
+        help="rows, or a start such as 'design'; default: all but the slow ones")  # fmt: skip
+    add("--out", type=Path, metavar="FILE",
+        help="a new file for the JSON; default: results/bench/<date>.json")  # fmt: skip
+    add("--list", action="store_true", help="print the rows and their targets, then stop")
+    parser.set_defaults(run=run_bench)
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """List, or measure the selected rows."""
+    from .benchmarks import bench
+
+    if args.list:
+        rows = bench.chosen(bench.ROWS, args.only) if args.only else list(bench.ROWS.values())
+        print(bench.listing(rows))
+        return OK
+    return bench.bench(bench.ROWS, args.only, args.out)
+
+
 COMMANDS: tuple[Callable[[Commands], None], ...] = (
     register_validate,
     register_replay,
     register_figures,
+    register_bench,
 )
 
 
@@ -200,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except KeyboardInterrupt as stop:
-        print(f"activeduel: {stop or 'stopped'}", file=sys.stderr)
+        print(f"activeduel: {str(stop) or 'stopped'}", file=sys.stderr)
         return STOPPED
     except (ValueError, OSError) as error:
         print(f"activeduel: error: {error}", file=sys.stderr)
