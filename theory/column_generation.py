@@ -19,7 +19,6 @@ from .pool import Array
 
 ROUNDS = 500  # 3 to 12 are usual
 _PATIENCE = 30  # rounds without a smaller gap: only rounding is left
-_NEXT_TO_NOTHING = 0.3  # times gap / k: with 1 some designs drop and add the same points for ever
 _PARALLEL = 0.95  # |cosine| of neighbours: the best of a bundle is enough
 
 
@@ -76,7 +75,7 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
     """The optimal design to a gap of ``tol``, or the best that rounding allows."""
     d = candidates.dim
     working, w, inner, steps = start
-    best: Solution | None = None
+    best = Solution(working, w, -math.inf, math.inf, steps)
     best_round, inner = 0, max(inner, 0.1 * tol)
     for round_ in range(ROUNDS):
         rows = candidates.rows(working)
@@ -89,29 +88,34 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
         root, log_det = small.root(rows, w)
         look = candidates.look(root, working, 16 * d)
         gap = look.largest / d - 1
-        if best is None or gap < best.gap:
+        nearer = gap < best.gap
+        if nearer:
             best, best_round = Solution(working, w, log_det, gap, steps), round_
         if gap <= tol:
             return _settled(candidates, small, best, host(rows) @ root, tol)
         if round_ - best_round > _PATIENCE:
             break
+        if nearer:  # only then, or designs would drop and add the same points for ever
+            working, w = _without_next_to_nothing(working, w, gap)
         working, w, inner = enlarge(working, w, look, d)
         inner = max(inner, 0.1 * tol)
-    assert best is not None
     return best._replace(steps=steps)
 
 
+def _without_next_to_nothing(working: Ints, w: Floats, gap: float) -> tuple[Ints, Floats]:
+    """A smaller working set; what was needed after all comes back."""
+    keep = w > 0.3 * min(gap, 0.5) / len(w)
+    return working[keep], w[keep] / w[keep].sum()
+
+
 def enlarge(working: Ints, w: Floats, look: Look, d: int) -> tuple[Ints, Floats, float]:
-    """The working set less what carries next to nothing, plus up to 2 d candidates, no two of them
-    neighbours, with a little weight; and the gap to which that is worth solving: 0 where nothing new
-    has come.
+    """The working set plus up to 2 d candidates, no two of them neighbours, with a little weight; and
+    the gap to which that is worth solving: 0 where nothing new has come.
     """
     gap = look.largest / d - 1
     fresh = look.fresh[diverse(look.y, 2 * d)]
     if not len(fresh):
         return working, w, 0.0
-    keep = w > _NEXT_TO_NOTHING * gap / len(w)  # what was needed after all comes back
-    working, w = working[keep], w[keep]
     share = min(0.1, 0.5 * gap) / len(fresh)
     w = np.concatenate([np.maximum(w, 1e-2 * share), np.full(len(fresh), share)])
     return np.concatenate([working, fresh]), w / w.sum(), min(0.05, 0.1 * gap)

@@ -45,7 +45,8 @@ def d_optimal_pairs(items: ArrayLike, *, tol: float = 1e-6) -> PairsDesign:
     resolution = rank_resolution(items)
     items = real_array("items", items, (None, None))
     tol = tolerance(tol)
-    centred = items - items.mean(axis=0)
+    moved = items - items[0]  # exact zeros where items are equal
+    centred = moved - moved.mean(axis=0)
     quick = whiten_by_moment(centred, resolution, compiled=True, design=None)
     whitened = whiten(_CENTRED, centred, resolution) if quick is None else quick[0]
     found = _optimum(whitened.points @ whitened.map, tol)

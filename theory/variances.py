@@ -8,8 +8,9 @@ from .devices import like, namespace
 from .kernels import passes
 from .pool import Array
 
-_CHUNK = 1 << 20  # entries of a matrix product held at a time, outside the compiled pass
-_SAMPLE = 4096
+_CHUNK = 1 << 20  # entries of a matrix product held at a time, outside the compiled pass:
+_WIDE = 1 << 26  # what stays in the cache of a CPU, and what keeps a GPU busy
+_SAMPLE = 1024
 
 
 def variances(points: Array, to: Floats, index: Array | None, compiled: bool) -> Array:
@@ -23,8 +24,9 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
             passes.variances_of(points, index, to, v)
         return v
     xp, there = namespace(points), like(to, points)
-    out = xp.empty(size, dtype=points.dtype, device=device_of(points))
-    step = max(_CHUNK // d, 1)
+    where = device_of(points)
+    out = xp.empty(size, dtype=points.dtype, device=where)
+    step = max((_CHUNK if str(where).startswith("cpu") else _WIDE) // d, 1)
     for low in range(0, size, step):
         part = slice(low, low + step)
         y = (points[part, :] if index is None else points[index[part], :]) @ there

@@ -218,6 +218,16 @@ def test_one_dimension_takes_the_longest_and_n_equal_d_is_uniform():
     np.testing.assert_allclose(design.weights, 1 / 9)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_columns_that_all_but_depend_on_each_other(seed):
+    """Singular values over six decades: working sets used to drop and add the same points for ever."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(20, 200)), int(rng.integers(8, 13))
+    thin = rng.standard_normal((n, d)) @ np.diag(10.0 ** -rng.uniform(0, 6, d))
+    design = d_optimal(thin @ rng.standard_normal((d, d)))
+    assert design.gap <= 1e-6
+
+
 def test_zero_rows_carry_no_weight():
     points = gaussian(40, 3)
     points[::2] = 0

@@ -100,7 +100,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="rank 2, needed rank 3"):
         d_optimal_pairs(gaussian(3, 3))  # three items: two independent differences
     with pytest.raises(ValueError, match="All points are zero"):
-        d_optimal_pairs(np.ones((4, 2)))
+        d_optimal_pairs(np.full((19, 2), 0.74308652))  # whose mean is not quite itself
     with pytest.raises(ValueError, match=r"not finite at index \(1, 0\)"):
         d_optimal_pairs([[1.0], [np.inf], [0.0]])
     with pytest.raises(ValueError, match="shape"):
