@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..sim.store import write_atomically
-from . import designs, loops, selection
+from . import designs, designs_on_a_gpu, loops, selection
 from .machine import load_average, machine
 from .row import (
     Row,
@@ -26,7 +26,8 @@ from .row import (
 
 FORMAT = "activeduel-bench/1"
 WIDTH, WIDE = 152, 140  # columns where the output is no terminal, and that one line a row needs
-ROWS: dict[str, Row] = {row.name: row for row in (*designs.ROWS, *selection.ROWS, *loops.ROWS)}
+_ALL = (*designs.ROWS, *designs_on_a_gpu.ROWS, *selection.ROWS, *loops.ROWS)
+ROWS: dict[str, Row] = {row.name: row for row in _ALL}
 
 
 def chosen(rows: Mapping[str, Row], only: Sequence[str]) -> list[Row]:

@@ -6,7 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from activeduel.benchmarks import designs, dueling, labelling, loops, measure, memory, selection
+from activeduel.benchmarks import (
+    designs,
+    designs_on_a_gpu,
+    dueling,
+    labelling,
+    loops,
+    measure,
+    memory,
+    selection,
+)
 from activeduel.benchmarks.certificate import certificate, check_design
 from activeduel.benchmarks.row import Target, met
 from activeduel.theory import d_optimal
@@ -39,6 +48,15 @@ def test_a_row_measures_and_its_answer_is_right(name):
         assert 0 < spread.low <= spread.median <= spread.high < np.inf
     assert 0 < found.floor < found.ours.median
     assert not found.at_least
+
+
+def test_the_row_of_a_gpu_on_a_cpu_and_without_one():
+    torch = pytest.importorskip("torch", reason="torch is not installed: the extra 'torch' has it")
+    found = designs_on_a_gpu.on_a_device(3000, 4, device="cpu")
+    assert found.answer.right, found.answer.complaint
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="no CUDA GPU"):
+            designs_on_a_gpu.on_a_device(3000, 4)
 
 
 def test_the_loops_as_rows(monkeypatch):
