@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..sim import LABELLING, PairPool, simulate
-from ..sim.named_worlds import default_pool, hard_margin_pool
+from ..sim import PairPool, simulate
+from ..sim.named_worlds import RIVALS, default_pool, hard_margin_pool
 from ..theory.dual_design import dual_design
 from ..theory.exact_design import d_efficiency
 from .figure import Arrays, Experiment, Progress, Settings
@@ -13,7 +13,7 @@ from .figure import Arrays, Experiment, Progress, Settings
 DIM = 5
 _FEW = ["dual", "random", "conversation_only", "teacher_only", "practical_apo"]
 _FEW += ["random_best_teacher", "conversation_only_best_teacher"]
-_EVERY = sorted(LABELLING)
+_EVERY = sorted(("dual", *RIVALS))
 
 
 POOLS = {"hard-margin": hard_margin_pool, "Gaussian": default_pool}

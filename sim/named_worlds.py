@@ -12,6 +12,21 @@ from ..theory.preference import fisher_weight
 from .teachers import Teachers
 from .world import DuelingWorld, PairPool
 
+RIVALS = (
+    "random",
+    "random_best_teacher",
+    "conversation_only",
+    "conversation_only_best_teacher",
+    "teacher_only",
+    "apo",
+    "apo_best_teacher",
+    "practical_apo",
+    "practical_apo_best_teacher",
+    "uncertainty",
+    "uncertainty_best_teacher",
+)
+"""What dual is held against in these worlds, by claims and figures: fixed, whatever rules there are."""
+
 WORLD_SEED = 20241002
 SMOOTH_DIM, LABELLED, FRESH, SMOOTH_ACTIONS = 4, 20, 300, 4
 SHIFT_PROMPTS, SHIFT_PAIRS = 40, 400

@@ -1,5 +1,9 @@
 """Variances of many points, and the largest of them: compiled for NumPy, the array API for the rest."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 from array_api_compat import device as device_of
 
@@ -10,6 +14,7 @@ from .pool import Array
 
 _CHUNK = 1 << 20  # entries of a matrix product held at a time, outside the compiled pass:
 _WIDE = 1 << 26  # what stays in the cache of a CPU, and what keeps a GPU busy
+_A_THREAD = 40_000_000  # multiply-adds that are worth a thread
 _SAMPLE = 1024
 
 
@@ -18,10 +23,14 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
     size, d = points.shape[0] if index is None else index.shape[0], points.shape[1]
     if compiled:
         v = np.empty(size)
-        if index is None:
-            passes.variances(points, to, v)
+        parts = min(os.cpu_count() or 1, size * d * d // _A_THREAD)
+        if parts > 1:
+            bounds = np.linspace(0, size, parts + 1).astype(int).tolist()
+            with ThreadPoolExecutor(parts) as pool:
+                work = partial(_compiled, points, to, index, v)
+                list(pool.map(work, bounds[:-1], bounds[1:]))
         else:
-            passes.variances_of(points, index, to, v)
+            _compiled(points, to, index, v, 0, size)
         return v
     xp, there = namespace(points), like(to, points)
     where = device_of(points)
@@ -32,6 +41,16 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
         y = (points[part, :] if index is None else points[index[part], :]) @ there
         out[part] = xp.sum(y * y, axis=1)
     return out
+
+
+def _compiled(
+    points: Array, to: Floats, index: Array | None, v: Floats, low: int, high: int
+) -> None:
+    """v[low:high], without the interpreter's lock."""
+    if index is None:
+        passes.variances(points[low:high], to, v[low:high])
+    else:
+        passes.variances_of(points, index[low:high], to, v[low:high])
 
 
 def largest(v: Array, most: int) -> Array:

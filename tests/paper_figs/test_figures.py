@@ -13,7 +13,7 @@ from activeduel.paper_figs import FIGURES, labelling_runs, look, policies, teach
 from activeduel.paper_figs.figure import SCALES, Table
 from activeduel.paper_figs.generalized_variance import crossover
 from activeduel.paper_figs.shift_map import number
-from activeduel.sim import LABELLING, named_worlds
+from activeduel.sim import named_worlds
 from activeduel.theory.preference import fisher_weight
 
 COLUMNS = {
@@ -180,7 +180,7 @@ def test_nothing_is_computed_for_figures_that_were_made(tiny, observations):
 
 
 def test_every_selector_has_a_look_and_no_two_looks_are_alike():
-    for selector in LABELLING:
+    for selector in ("dual", *named_worlds.RIVALS):
         assert look.look(selector).label
     for part in ("colour", "marker", "label"):
         assert len({getattr(a, part) for a in look.LOOKS.values()}) == len(look.LOOKS)

@@ -11,6 +11,7 @@ from activeduel.theory.interior_point import interior_point, variances
 from activeduel.theory.kernels import newton, passes
 from activeduel.theory.points import PointCandidates, _Anchor
 from activeduel.theory.variances import largest
+from activeduel.theory.variances import variances as variances_of
 from activeduel.theory.whitening import whiten_by_moment
 
 
@@ -204,3 +205,12 @@ def test_blas_works_on_one_thread_meanwhile_and_then_as_before():
         seen = on_one_blas_thread(lambda: [b["num_threads"] for b in controller.info()])()
         assert seen and set(seen) == {1}
         assert [library["num_threads"] for library in controller.info()] == before
+
+
+def test_a_pass_on_several_threads_is_the_pass_on_one(monkeypatch):
+    x, to = gaussian(3000, 4), gaussian(4, 4, seed=1)
+    some = np.arange(0, 3000, 3)
+    alone = variances_of(x, to, None, compiled=True), variances_of(x, to, some, compiled=True)
+    monkeypatch.setattr("activeduel.theory.variances._A_THREAD", 1000)
+    np.testing.assert_array_equal(variances_of(x, to, None, compiled=True), alone[0])
+    np.testing.assert_array_equal(variances_of(x, to, some, compiled=True), alone[1])

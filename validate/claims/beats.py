@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...sim import LABELLING, simulate
+from ...sim import simulate
 from ...sim.algorithms import Labelling
-from ...sim.named_worlds import hard_margin_pool
+from ...sim.named_worlds import RIVALS, hard_margin_pool
 from ...theory.checks import Floats
 from ..claim import SUPPORTED, UNDERPOWERED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean, Normal
@@ -19,7 +19,6 @@ from .negative_controls import LEAST_INFORMATIVE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RIVALS = tuple(name for name in LABELLING if name != "dual")
 FRESH_PAIRS = 2000
 # In every reported estimate, the prior N(0, I): some rivals leave replicates without a finite optimum.
 RIDGE = 1.0
