@@ -31,5 +31,6 @@ DUELING: dict[str, Dueling] = {
 }
 
 ALGORITHMS: dict[str, Labelling | Dueling] = {**LABELLING, **DUELING}
+"""All of them; where a name stands for a rule on pools and one on worlds, the latter."""
 
 __all__ = ["ALGORITHMS", "DUELING", "LABELLING", "Dueling", "Labelling"]
