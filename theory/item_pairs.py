@@ -101,9 +101,18 @@ class PairCandidates:
         return np.asarray(self._items[i] - self._items[j])
 
     def look(self, root: Floats, working: Ints, most: int) -> Look:
-        """All pairs, by tiles of the Gram matrix."""
-        d = self.dim
-        largest, code, v = passes.largest_pairs(self._items @ root, float(d), most + len(working))
+        """All pairs that can be farthest apart, by tiles of the Gram matrix.
+
+        No pair is farther apart than both its items from the mean taken together, and the largest
+        variance is at least d: where |y_i| + max |y| < sqrt(d), item i is in no such pair.
+        """
+        d, size = self.dim, len(self._items)
+        y = self._items @ root
+        far = np.sqrt(np.einsum("ij,ij->i", y, y))
+        items = np.flatnonzero(far + far.max() >= np.sqrt(d) * (1 - 1e-9))
+        largest, code, v = passes.largest_pairs(y[items], float(d), most + len(working))
+        i, j = np.divmod(code, len(items))
+        code = items[i] * size + items[j]  # items are in order, so i < j still
         level = d * (1 + 0.2 * min(largest / d - 1, 1.0))
         code = code[v > level][np.lexsort((code[v > level], -v[v > level]))]
         fresh = code[~np.isin(code, working)][:most]
