@@ -34,6 +34,66 @@ def gain(pool, belief, taken):
     return log_det(information) - log_det(belief.information)
 
 
+def shortfalls(pool, belief, picks, budget):
+    """By how much, relative to the best gain per money, each pick of ``dual`` falls short of it.
+
+    Plain greedy in float64: before every pick all leverages are computed from scratch.
+    """
+    z, cost = pool.z.astype(float), pool.cost.astype(float)
+    w = fisher_weights(pool._replace(z=z), belief.theta.astype(float))
+    information, left, out = belief.information.astype(float), pool.available.copy(), []
+    for i, j in picks:
+        leverage = np.einsum("nd,dn->n", z, np.linalg.solve(information, z.T))
+        allowed = (left != 0) & (cost <= budget * (1 + 1e-9))
+        gains = np.where(allowed, np.log1p(w * leverage[:, None]) / cost, -np.inf)
+        out.append(1 - gains[i, j] / gains.max())
+        information += w[i, j] * np.outer(z[i], z[i])
+        left[i, j] -= left[i, j] > 0
+        budget -= cost[j]
+    return np.array(out)
+
+
+def predictive_entropy(margin, v):
+    """Entropy in nats of an answer with probability mu(margin / sqrt(1 + pi v / 8))."""
+    p = 1 / (1 + np.exp(-margin / np.sqrt(1 + np.pi * v / 8)))
+    return -p * np.log(p) - (1 - p) * np.log1p(-p)
+
+
+def distance(z, c):
+    """Between two pairs, each with its order forgotten."""
+    return min(np.linalg.norm(z - c), np.linalg.norm(z + c))
+
+
+def covering_radius(z, centres):
+    """The distance of the worst covered pair from its nearest centre."""
+    return max(min(distance(row, z[c]) for c in centres) for row in z)
+
+
+def root_after(pool, belief, taken):
+    """S (d, d) with S S' = H^-1: the inverse Cholesky factor times each label's symmetric root."""
+    w = fisher_weights(pool, belief.theta)
+    root = np.linalg.inv(np.linalg.cholesky(belief.information)).T
+    for i, j in taken:
+        y = root.T @ pool.z[i]
+        values, vectors = np.linalg.eigh(np.eye(len(y)) + w[i, j] * np.outer(y, y))
+        root = root @ (vectors / np.sqrt(values)) @ vectors.T
+    return root
+
+
+def draws(rng, rows, columns):
+    """Standard normals (rows, columns) by Box and Muller, one pair after the other."""
+    u, normals = rng.random(rows * columns), []
+    for a, b in zip(u[::2], u[1::2], strict=True):
+        r = np.sqrt(-2 * np.log(1 - a))
+        normals += [r * np.cos(2 * np.pi * b), r * np.sin(2 * np.pi * b)]
+    return np.array(normals).reshape(rows, columns)
+
+
+def choice(things, rng):
+    """One of them, uniformly."""
+    return things[rng.integers(len(things))]
+
+
 def affordable(pool, taken, budget):
     """The (pair, teacher) that can still be bought."""
     money = budget - sum(pool.cost[j] for _, j in taken)
@@ -76,9 +136,17 @@ def next_pick(rule, sharpest, pool, belief, taken, cells, rng):
         )
     if rule == "conversation_only" and not sharpest:
         teachers = sorted({j for _, j in cells})
-        j = teachers[rng.integers(len(teachers))]
+        j = choice(teachers, rng)
         i = max((k for k, q in cells if q == j), key=lambda k: w[k, j] * leverage(information, k))
         return i, j
+    if rule == "thompson":
+        one, other = draws(rng, 2, len(belief.theta)) @ root_after(pool, belief, taken).T
+        i = max(pairs, key=lambda k: abs(pool.z[k] @ (one - other)))
+        return i, best(i) if sharpest else choice([j for k, j in cells if k == i], rng)
+    asked = [k for k in range(len(pool.z)) if belief.counts[k].any()] + [k for k, _ in taken]
+    if rule == "coreset" and not asked:
+        i = choice(pairs, rng)
+        return i, best(i) if sharpest else choice([j for k, j in cells if k == i], rng)
     score = {
         "random": None,
         "teacher_only": None,
@@ -86,12 +154,14 @@ def next_pick(rule, sharpest, pool, belief, taken, cells, rng):
         "apo": lambda i: leverage(information, i),
         "practical_apo": lambda i: leverage(gram, i),
         "uncertainty": lambda i: -abs(pool.z[i] @ belief.theta),
+        "entropy": lambda i: predictive_entropy(pool.z[i] @ belief.theta, leverage(information, i)),
+        "coreset": lambda i: min(distance(pool.z[i], pool.z[c]) for c in asked),
     }[rule]
-    i = max(pairs, key=score) if score else pairs[rng.integers(len(pairs))]
+    i = max(pairs, key=score) if score else choice(pairs, rng)
     teachers = [j for k, j in cells if k == i]
     if rule == "teacher_only":
         return i, max(teachers, key=lambda j: w[i, j])
-    return i, best(i) if sharpest else teachers[rng.integers(len(teachers))]
+    return i, best(i) if sharpest else choice(teachers, rng)
 
 
 def _rationality(pool, i, j):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..pool import Belief, Picks, Pool
-from .batch import Batch, Leverages, Rng, first_best, fisher_weights
+from .batch import Batch, Leverages, Ranking, Rng, at, fisher_weights
 
 
 def apo(pool: Pool, belief: Belief, budget: float, rng: Rng) -> Picks:
@@ -22,12 +22,12 @@ def apo_best_teacher(pool: Pool, belief: Belief, budget: float, rng: Rng) -> Pic
 
 
 def _apo(batch: Batch, ask: Callable[[int, Rng], int], rng: Rng) -> Picks:
-    pool, belief = batch.pool, batch.belief
-    xp, weights = batch.xp, fisher_weights(pool, belief.theta)
-    leverages = Leverages(pool.z, belief.information)
+    xp, weights = batch.xp, fisher_weights(batch.pool, batch.belief.theta)
+    leverages = Leverages(batch.pool.z, batch.belief.information)
+    ranking = Ranking(leverages, lambda v, rows: xp.where(at(batch.open_pairs, rows), v, -xp.inf))
     while batch.more:
-        pair = first_best(xp, leverages.values, batch.open_pairs)
+        pair, _ = ranking.best()
         teacher = ask(pair, rng)
-        batch.take(pair, teacher, float(leverages.values[pair]) ** 0.5)
+        batch.take(pair, teacher, float(leverages.bounds[pair]) ** 0.5)
         leverages.add(pair, float(weights[pair, teacher]))
     return batch.picks()

@@ -1,17 +1,36 @@
 """A batch of questions being put together: what is still open, what was taken, what it changed.
 
 Written once against the array API standard: NumPy arrays in the simulator, torch tensors on a GPU.
+Beyond the standard it assumes slices that are views and assignment to rows by their indices.
 """
 
 import math
+from collections.abc import Callable
+from functools import reduce
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace, device
 
 from ..pool import Array, Belief, Picks, Pool
+from .lazy import BLOCK, TIE, Ranking, Rows, at, blocks, tie
+from .leverages import Leverages, inverse_cholesky
 
-TIE = 1e-9
-"""Scores closer than this share of the largest |score| are a tie; ties go to the lowest index."""
+__all__ = [
+    "TIE",
+    "Batch",
+    "Leverages",
+    "Ranking",
+    "Rng",
+    "Rows",
+    "at",
+    "first_at_least",
+    "first_best",
+    "fisher_weights",
+    "inverse_cholesky",
+    "nth_true",
+    "over_teachers",
+    "random_pair",
+]
 
 
 class Rng(Protocol):
@@ -24,15 +43,17 @@ class Rng(Protocol):
 class Batch:
     """The state of one call of a selector.
 
-    ``open`` (n, m) bool: labels that can still be bought with the money left. ``take`` buys one.
+    ``open`` (n, m) bool: labels that can still be bought with the money left; ``open_pairs`` (n,)
+    bool: pairs with any of them; ``affordable``: teachers whose price is still within the money.
+    ``take`` buys one label.
     Raises ``ValueError`` on a pool or belief that does not fit together, on values that are not
     finite, on a budget that is not positive or above the price of everything that can be bought.
     """
 
     def __init__(self, pool: Pool, belief: Belief, budget: float):
-        self.xp = array_namespace(pool.z)
-        _check(self.xp, pool, belief)
-        capacity = _capacity(self.xp, pool)
+        xp = self.xp = array_namespace(pool.z)
+        _check(xp, pool, belief)
+        capacity = _capacity(xp, pool)
         if not (budget > 0 and math.isfinite(budget)):
             raise ValueError(f"budget: found {budget}, needed a positive amount of money.")
         if budget > capacity * (1 + 1e-12):
@@ -40,37 +61,49 @@ class Batch:
                 f"budget: found {budget:g}, but everything still available costs {capacity:g}; "
                 "lower the budget."
             )
-        self.pool, self.belief = pool, belief
+        self._prices = [float(c) for c in pool.cost]
+        self.pool, self.belief = _one_type(xp, pool, belief)
         self.money = float(budget)
         self._slack = 1e-9 * self.money
-        self._left = self.xp.asarray(pool.available, copy=True)
-        self._prices = [float(c) for c in pool.cost]
         self._taken: list[tuple[int, int, float]] = []
-        self.open = self._left != 0
+        self._left = xp.asarray(pool.available, copy=True)
+        # teacher by teacher in memory: what is done for all pairs is done along such columns
+        n, m = self._left.shape
+        self.open = xp.zeros((m, n), dtype=xp.bool, device=device(pool.z)).T
+        self.open[:, :] = self._left != 0
+        self._count_pairs()
+        self.affordable = len(self._prices)
         self._close_unaffordable()
 
     def _close_unaffordable(self) -> None:
-        for teacher, price in enumerate(self._prices):
-            if price > self.money + self._slack:
+        dear = [j for j, price in enumerate(self._prices) if price > self.money + self._slack]
+        if len(self._prices) - len(dear) < self.affordable:
+            self.affordable = len(self._prices) - len(dear)
+            for teacher in dear:
                 self.open[:, teacher] = False
+            self._count_pairs()
+
+    def _count_pairs(self) -> None:
+        self.open_pairs = over_teachers(self.xp.logical_or, self.open)
+        self._pairs = int(self.xp.count_nonzero(self.open_pairs))
 
     @property
     def more(self) -> bool:
         """Whether anything can still be bought."""
-        return bool(self.xp.any(self.open))
-
-    @property
-    def open_pairs(self) -> Array:
-        """(n,) bool: pairs that at least one teacher can still be asked about."""
-        return self.xp.any(self.open, axis=1)
+        return self._pairs > 0
 
     def take(self, pair: int, teacher: int, score: float) -> None:
         """Buy one label of ``teacher`` on ``pair``."""
         self._taken.append((pair, teacher, score))
         self.money -= self._prices[teacher]
-        if self._left[pair, teacher] > 0:
-            self._left[pair, teacher] -= 1
-            self.open[pair, teacher] = bool(self._left[pair, teacher] != 0)
+        left = int(self._left[pair, teacher])
+        if left > 0:
+            self._left[pair, teacher] = left - 1
+        if left == 1:
+            self.open[pair, teacher] = False
+            still = bool(self.xp.any(self.open[pair, :]))
+            self.open_pairs[pair] = still
+            self._pairs -= not still
         self._close_unaffordable()
 
     def picks(self) -> Picks:
@@ -85,7 +118,7 @@ class Batch:
 
     def random_teacher(self, pair: int, rng: Rng) -> int:
         """A uniformly random teacher among those open on ``pair``."""
-        teachers = [j for j in range(len(self._prices)) if self.open[pair, j]]
+        teachers = [j for j, is_open in enumerate(self.open[pair, :].tolist()) if is_open]
         return teachers[int(rng.integers(len(teachers)))]
 
     def best_teacher(self, pair: int, rng: Rng | None = None) -> int:
@@ -93,33 +126,6 @@ class Batch:
         return first_best(
             self.xp, self.pool.rationality[:, int(self.pool.context[pair])], self.open[pair, :]
         )
-
-
-class Leverages:
-    """v_i = z_i' A^-1 z_i for all pairs, kept current while vectors are added to A.
-
-    Adding weight * z z' costs one product with z (Sherman-Morrison), not a new factorisation.
-    Raises ``ValueError`` where the matrix is not positive definite.
-    """
-
-    def __init__(self, z: Array, matrix: Array):
-        xp = array_namespace(z)
-        try:
-            lower = xp.linalg.cholesky(matrix)
-        except (ValueError, RuntimeError, ArithmeticError) as error:
-            raise _not_positive_definite() from error
-        if not bool(xp.all(xp.isfinite(lower))):
-            raise _not_positive_definite()
-        self._z, self._inverse = z, xp.linalg.inv(matrix)
-        self.values = xp.sum((z @ self._inverse) * z, axis=1)
-
-    def add(self, pair: int, weight: float) -> None:
-        """Add weight * z_pair z_pair' to the matrix."""
-        g = self._inverse @ self._z[pair, :]
-        scale = weight / (1 + weight * float(self._z[pair, :] @ g))
-        self._inverse = self._inverse - scale * g[:, None] * g[None, :]
-        projection = self._z @ g
-        self.values = self.values - scale * projection * projection
 
 
 def fisher_weights(pool: Pool, theta: Array) -> Array:
@@ -130,11 +136,21 @@ def fisher_weights(pool: Pool, theta: Array) -> Array:
     return b * b * e / ((1 + e) * (1 + e))
 
 
+def over_teachers(operation: Callable[[Array, Array], Array], x: Array) -> Array:
+    """(n,) the operation over the columns of x (n, m): few long columns, so one after the other."""
+    return reduce(operation, [x[:, j] for j in range(x.shape[1])])
+
+
 def first_best(xp: Any, score: Array, allowed: Array) -> int:
     """Index of the largest allowed score; of tied ones (see ``TIE``) the lowest."""
-    floor = xp.where(allowed, score, -math.inf)
+    score = xp.where(allowed, score, -math.inf)
     scale = float(xp.max(xp.where(allowed, xp.abs(score), 0.0)))
-    return int(xp.argmax(xp.astype(floor >= float(xp.max(floor)) - TIE * scale, xp.int8)))
+    return first_at_least(xp, score, float(xp.max(score)) - tie(xp, score) * scale)
+
+
+def first_at_least(xp: Any, score: Array, floor: float) -> int:
+    """Lowest index of a score that reaches the floor."""
+    return int(xp.argmax(xp.astype(score >= floor, xp.int8)))
 
 
 def nth_true(xp: Any, flags: Array, k: int) -> int:
@@ -146,6 +162,23 @@ def random_pair(batch: Batch, rng: Rng) -> int:
     """A uniformly random pair among those that can still be asked about."""
     flags = batch.open_pairs
     return nth_true(batch.xp, flags, int(rng.integers(int(batch.xp.count_nonzero(flags)))))
+
+
+def _one_type(xp: Any, pool: Pool, belief: Belief) -> tuple[Pool, Belief]:
+    """Theta, rationality and prices in the type of z; the matrices as they are."""
+    vectors = (pool.rationality, pool.cost, belief.theta)
+    if any(x.dtype != pool.z.dtype for x in vectors):
+        rationality, cost, theta = (xp.astype(x, pool.z.dtype, copy=False) for x in vectors)
+        pool = pool._replace(rationality=rationality, cost=cost)
+        belief = belief._replace(theta=theta)
+    return pool, belief
+
+
+def _finite(xp: Any, array: Array) -> bool:
+    """Whether all values are finite, looked at in blocks: a flag a value would be a large array."""
+    small = array.ndim < 2 or array.shape[0] * array.shape[1] <= BLOCK
+    parts = [array] if small else (array[rows, :] for rows in blocks(array))
+    return all(bool(xp.all(xp.isfinite(part))) for part in parts)
 
 
 def _capacity(xp: Any, pool: Pool) -> float:
@@ -171,9 +204,11 @@ def _check(xp: Any, pool: Pool, belief: Belief) -> None:
     for name, (array, shape) in needed.items():
         if tuple(array.shape) != shape:
             raise ValueError(f"{name}: found shape {tuple(array.shape)}, needed {shape}.")
-        if not bool(xp.all(xp.isfinite(array))):
+        if not _finite(xp, array):
             raise ValueError(f"{name}: found a value that is not finite; repair that entry.")
-    if not bool(xp.all(xp.isfinite(pool.z))):
+    if pool.z.dtype not in (xp.float32, xp.float64):
+        raise ValueError(f"pool.z: found {pool.z.dtype}, needed float32 or float64.")
+    if not _finite(xp, pool.z):
         raise ValueError("pool.z: found a value that is not finite; remove or repair that pair.")
     if not bool(xp.all(pool.cost > 0)):
         raise ValueError("pool.cost: found a price that is not positive, needed prices > 0.")
@@ -183,10 +218,3 @@ def _check(xp: Any, pool: Pool, belief: Belief) -> None:
         raise ValueError(f"pool.context: found {low}..{high}, needed values in 0..{kinds - 1}.")
     if not bool(xp.any(pool.available != 0)):
         raise ValueError("pool.available: nothing can be asked any more; add pairs or stop.")
-
-
-def _not_positive_definite() -> ValueError:
-    return ValueError(
-        "the information (or Gram) matrix is not positive definite: the labels so far do not span "
-        "all directions; pass a ridge > 0 or buy warm-up labels first."
-    )

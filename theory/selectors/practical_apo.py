@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..pool import Belief, Picks, Pool
-from .batch import Batch, Leverages, Rng, first_best
+from .batch import Batch, Leverages, Ranking, Rng, at
 
 
 def practical_apo(pool: Pool, belief: Belief, budget: float, rng: Rng) -> Picks:
@@ -22,9 +22,10 @@ def practical_apo_best_teacher(pool: Pool, belief: Belief, budget: float, rng: R
 
 
 def _practical_apo(batch: Batch, ask: Callable[[int, Rng], int], rng: Rng) -> Picks:
-    leverages = Leverages(batch.pool.z, batch.belief.gram)
+    xp, leverages = batch.xp, Leverages(batch.pool.z, batch.belief.gram)
+    ranking = Ranking(leverages, lambda v, rows: xp.where(at(batch.open_pairs, rows), v, -xp.inf))
     while batch.more:
-        pair = first_best(batch.xp, leverages.values, batch.open_pairs)
-        batch.take(pair, ask(pair, rng), float(leverages.values[pair]) ** 0.5)
+        pair, _ = ranking.best()
+        batch.take(pair, ask(pair, rng), float(leverages.bounds[pair]) ** 0.5)
         leverages.add(pair, 1.0)
     return batch.picks()

@@ -11,7 +11,7 @@ def teacher_only(pool: Pool, belief: Belief, budget: float, rng: Rng) -> Picks:
     Source: the ablation of arXiv 2410.02504 that drops the choice of the pair.
     """
     batch = Batch(pool, belief, budget)
-    xp, weights = batch.xp, fisher_weights(pool, belief.theta)
+    xp, weights = batch.xp, fisher_weights(batch.pool, batch.belief.theta)
     while batch.more:
         pair = random_pair(batch, rng)
         teacher = first_best(xp, weights[pair, :], batch.open[pair, :])
