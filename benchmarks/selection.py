@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..theory import SELECTORS, Belief, Picks, Pool, fisher_weight
-from ..theory.selectors.lazy import Shrinking
+from ..theory.selectors.batch import Batch, Leverages
+from ..theory.selectors.dual import fill
 from .machine import cores
 from .measure import gemm_rate, race
 from .memory import peak_above_input
@@ -59,16 +59,10 @@ def select(problem: Problem) -> Picks:
 
 def counted(problem: Problem) -> tuple[Picks, int]:
     """Ours, and how many leverages were brought up to date on the way."""
-    made: list[Shrinking] = []
-    plain = Shrinking.__init__
-
-    def noting(self: Shrinking, z: Any, values: Any) -> None:
-        plain(self, z, values)
-        made.append(self)
-
-    with patch.object(Shrinking, "__init__", noting):
-        picks = select(problem)
-    return picks, sum(each.evaluations for each in made)
+    batch = Batch(problem.pool, problem.belief, float(problem.batch))
+    leverages = Leverages(batch.pool.z, batch.belief.information)
+    fill(batch, leverages)
+    return batch.picks(), leverages.evaluations
 
 
 def prepare_selection(pairs: int, dim: int, batch: int) -> Callable[[], Picks]:

@@ -18,7 +18,7 @@ FLOAT32 = 1e-3  # what ``Leverages`` promises for float32
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 16 rows instead of 131,072 numbers: these pools are of several blocks."""
+    """Blocks of 16 rows instead of 32,768 numbers: these pools are of many blocks."""
     monkeypatch.setattr(lazy, "block_size", lambda z: 16)
 
 

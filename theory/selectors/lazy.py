@@ -19,8 +19,11 @@ from ..pool import Array
 TIE = 1e-9
 """Scores closer than this share of the largest |score| are a tie; ties go to the lowest index."""
 
-BLOCK = 2**17
-"""Numbers of z that are looked at together; a pool with no more of them is one block."""
+BLOCK = 2**15
+"""Numbers of z that are looked at together at first."""
+
+SMALL = 4
+"""Blocks of a pool that is looked at as a whole: to sort it would cost more than it spares."""
 
 Rows = Any
 """A slice of the rows, or the indices (k,) of some."""
@@ -141,7 +144,7 @@ class Ranking:
         self._values, self._score, self._xp = values, score, values.xp
         self._all = slice(0, int(values.z.shape[0]))
         self._size = block_size(values.z)
-        self._whole = self._all.stop <= self._size  # the pool is one block: nothing to be sorted
+        self._whole = self._all.stop <= SMALL * self._size
         if not self._whole:
             self._bounds, self._reach = score(values.bounds, self._all), math.inf
 
