@@ -99,7 +99,9 @@ def test_make_names_every_command_that_exists():
     help_text = make("help").stdout
     offered = set(re.findall(r"^make (\w+)", help_text, re.MULTILINE))
     known = set(re.findall(r"^    (\w+) ", build_parser().format_help(), re.MULTILINE))
-    assert offered - known <= {"test", "everything", "clean"}, "make offers a command that does not exist"
+    assert offered - known <= {"test", "everything", "clean"}, (
+        "make offers a command that does not exist"
+    )
     assert offered >= {"validate", "test"}
 
 
