@@ -42,6 +42,7 @@ CALLS = {
         "trials": np.ones(8), "reference": 0, "ridge": 0.1,
     },
     theory.d_optimal: {"points": Z, "tol": 1e-6, "start": np.ones(8)},
+    theory.d_optimal_pairs: {"items": Z, "tol": 1e-6},
     theory.dual_design: {"theta": np.ones(2), "labels": 5, "tol": 1e-6, "pool": POOL},
     theory.exact_design: {"weights": np.ones(8), "labels": 5, "points": Z},
     theory.d_efficiency: {"information": np.eye(2), "log_det_optimum": 0.0, "labels": 5.0},

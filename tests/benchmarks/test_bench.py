@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from activeduel import cli
-from activeduel.benchmarks import bench, designs, loops, selection
+from activeduel.benchmarks import bench, designs, designs_on_a_gpu, loops, selection
 from activeduel.benchmarks.machine import machine
 from activeduel.benchmarks.measure import spread
 from activeduel.benchmarks.row import Answer, Outcome, Row, Target
@@ -182,7 +182,7 @@ def test_control_c_is_130_and_leaves_no_file(capsys, monkeypatch):
 
 def test_the_registered_rows_hold_together(monkeypatch):
     monkeypatch.undo()
-    every = (*designs.ROWS, *selection.ROWS, *loops.ROWS)
+    every = (*designs.ROWS, *designs_on_a_gpu.ROWS, *selection.ROWS, *loops.ROWS)
     assert len({row.name for row in every}) == len(every) == len(bench.ROWS)
     for row in every:
         assert row.name.count("/") == 1 and row.problem and row.peer and row.floor
