@@ -69,13 +69,14 @@ class Solution(NamedTuple):
     log_det: float
     gap: float
     steps: int
+    condition: float  # of M(w) in the candidates' coordinates: rounding in v is about 1e-16 of it
 
 
 def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Start) -> Solution:
     """The optimal design to a gap of ``tol``, or the best that rounding allows."""
     d = candidates.dim
     working, w, inner, steps = start
-    best = Solution(working, w, -math.inf, math.inf, steps)
+    best = Solution(working, w, -math.inf, math.inf, steps, math.inf)
     best_round, inner = 0, max(inner, 0.1 * tol)
     for round_ in range(ROUNDS):
         rows = candidates.rows(working)
@@ -88,9 +89,11 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
         root, log_det = small.root(rows, w)
         look = candidates.look(root, working, 16 * d)
         gap = look.largest / d - 1
+        if gap < -1e-9:  # the weighted mean of v is d
+            raise np.linalg.LinAlgError("rounding has the better of these coordinates")
         nearer = gap < best.gap
         if nearer:
-            best, best_round = Solution(working, w, log_det, gap, steps), round_
+            best, best_round = Solution(working, w, log_det, gap, steps, _condition(root)), round_
         if gap <= tol:
             return _settled(candidates, small, best, host(rows) @ root, tol)
         if round_ - best_round > _PATIENCE:
@@ -146,7 +149,11 @@ def _settled(
     working, w = found.working[keep], found.weights[keep] / found.weights[keep].sum()
     root, log_det = small.root(candidates.rows(working), w)
     gap = candidates.look(root, working, 1).largest / d - 1
-    return Solution(working, w, log_det, gap, found.steps)
+    return Solution(working, w, log_det, gap, found.steps, _condition(root))
+
+
+def _condition(root: Floats) -> float:
+    return float(np.linalg.cond(root)) ** 2
 
 
 def _compiled_root(rows: Array, w: Floats) -> tuple[Floats, float]:

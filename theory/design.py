@@ -23,6 +23,7 @@ from .whitening import Whitened, rank_resolution, whiten, whiten_by_moment
 
 METHODS = ("auto", "plain", "cvxpy")
 _FINEST_TOL = 1e-10  # float64 variances carry errors of about 1e-13
+_WELL = 1e6  # condition of M up to which they do
 
 
 class Design(NamedTuple):
@@ -41,13 +42,17 @@ def d_optimal(
 ) -> Design:
     """The design on ``points`` (n, d) that maximises log det sum_i w_i x_i x_i' over the simplex.
 
-    ``gap`` = max_i x_i' M^-1 x_i / d - 1 over all points, at most ``tol`` (in 1e-10..1) on return.
+    ``gap`` = max_i x_i' M^-1 x_i / d - 1 over all points, at most ``tol`` (in 1e-10..1) on return;
+    above it only where columns depend on each other so nearly that rounding, which it then
+    includes, allows no more (condition above 1e8 or so).
     Arrays of another namespace (a torch tensor, on a CPU or a GPU) are worked on where they are,
-    in float64; weights and support come back there.
+    in float64 (in main memory where columns all but depend on each other); weights and support
+    come back there.
     ``method``: "auto" (compiled for NumPy), "plain" (the same algorithm, readable) or "cvxpy" (a
     slow second opinion: maximise log det H subject to x_i' H x_i <= d, the weights are the
-    multipliers; its ``gap`` is whatever the solver reached). ``start`` (n,): earlier weights to
-    begin from, on any scale: after a small change of the points most of the work is done.
+    multipliers; its ``gap`` is whatever the solver reached, ``start`` is not used). ``start`` (n,):
+    earlier weights to begin from, on any scale: after a small change of the points most of the
+    work is done. Weights on far more points than a design needs are no help and not used.
     BLAS works on one thread meanwhile: its many small factorisations are fastest so.
     Zero rows, duplicates and any scaling of the columns are fine.
     Raises ``ValueError`` when the points do not span R^d (it names the rank and what to drop), on
@@ -78,8 +83,11 @@ def finite_or_not(points: Any) -> Array:
     """``points`` as a float64 matrix where it lives; that all is finite is seen in the first look."""
     if is_array_api_obj(points) and not is_numpy_array(points):
         xp = array_namespace(points)
+        if not xp.isdtype(points.dtype, ("real floating", "integral", "bool")):
+            raise ValueError(f"points: found dtype {points.dtype}, needed real numbers.")
         if points.ndim != 2 or 0 in points.shape:
             raise ValueError(f"points: found shape {tuple(points.shape)}, needed (any, any).")
+        points = points.detach() if hasattr(points, "detach") else points  # torch: no gradients
         return xp.astype(points, xp.float64)
     return real_array("points", points, (None, None), finite=False)
 
@@ -96,18 +104,26 @@ def simplex_design(
 
     Raises ``ValueError`` where the points do not span, or are not finite.
     """
-    quick = whiten_by_moment(points, resolution, small.compiled, start)
-    if quick is not None:
+    for design in (start, None) if start is not None else (None,):
+        quick = whiten_by_moment(points, resolution, small.compiled, design)
+        if quick is None:
+            break
         try:
-            found = _generated(*quick, tol, start, small)
+            found = _generated(*quick, tol, design, small)
+            if found.condition > _WELL:  # then look again in the coordinates of what was found
+                design = (found.working, found.weights)
+                quick = whiten_by_moment(points, resolution, small.compiled, design)
+                if quick is None:
+                    break
+                found = _generated(*quick, tol, design, small)
         except np.linalg.LinAlgError:
-            pass
-        else:
-            if found.gap <= tol:
-                return found
+            continue
+        if found.gap <= tol and found.condition <= _WELL:
+            return found
     robust = whiten(name, real_array(name, host(points), (None, None)), resolution)
     there = robust._replace(points=like(robust.points, points))
-    return _generated(there, None, tol, start, small)
+    found = _generated(there, None, tol, None, small)
+    return found._replace(gap=found.gap + robust.rounding)
 
 
 def _generated(

@@ -17,7 +17,11 @@ def namespace(array: Array) -> Any:
 
 def host(array: Array) -> Any:
     """As a NumPy array in main memory."""
-    return array if isinstance(array, np.ndarray) else np.asarray(to_device(array, "cpu"))
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "detach"):  # torch: NumPy refuses what carries a gradient
+        array = array.detach()
+    return np.asarray(to_device(array, "cpu"))
 
 
 def like(array: Any, other: Array) -> Array:

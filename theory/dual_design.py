@@ -10,7 +10,7 @@ from .design import Design, as_design, certified_design, simplex_design, toleran
 from .interior_point import interior_point
 from .pool import Pool
 from .preference import fisher_weight
-from .whitening import whiten
+from .whitening import rank_resolution, whiten
 
 _POINTS = "available pairs times sqrt(w)"
 
@@ -40,6 +40,7 @@ def dual_design(
     >>> dual_design(few, [0.5], labels=20).weights.round(6).tolist()
     [[0.0, 0.25], [0.75, 0.0]]
     """
+    resolution = rank_resolution(pool.z)
     z = real_array("pool.z", pool.z, (None, None))
     theta = real_array("theta", theta, (z.shape[1],))
     tol = tolerance(tol)
@@ -50,11 +51,11 @@ def dual_design(
     weight = fisher_weight((z @ theta)[:, None], rationality[:, context].T)
     upper = _upper_bounds(available, labels)
     if (np.isinf(upper) | (upper == 0)).all():
-        return _unlimited(z, np.where(upper > 0, weight, -1.0), tol)
+        return _unlimited(z, np.where(upper > 0, weight, -1.0), tol, resolution)
     cells = np.argwhere(upper > 0)
     pair, teacher = cells.T
     points = np.sqrt(weight[pair, teacher])[:, None] * z[pair]
-    design = _limited(points, upper[pair, teacher], tol)
+    design = _limited(points, upper[pair, teacher], tol, resolution)
     return _on_cells(design, pair, teacher, shape)
 
 
@@ -78,18 +79,18 @@ def _upper_bounds(available: Ints, labels: int | None) -> Floats:
     return np.where((available < 0) | (available >= labels), np.inf, available / labels)
 
 
-def _unlimited(z: Floats, weight: Floats, tol: float) -> Design:
+def _unlimited(z: Floats, weight: Floats, tol: float, resolution: float) -> Design:
     """For each pair only the best available teacher matters: one candidate a pair."""
     teacher = np.argmax(weight, axis=1)
     pair = np.arange(len(z))
     points = np.sqrt(np.maximum(weight[pair, teacher], 0.0))[:, None] * z
-    found = simplex_design(_POINTS, points, 2.3e-16, tol, None, COMPILED)
+    found = simplex_design(_POINTS, points, resolution, tol, None, COMPILED)
     return _on_cells(as_design(found, points), pair, teacher, weight.shape)
 
 
-def _limited(points: Floats, upper: Floats, tol: float) -> Design:
+def _limited(points: Floats, upper: Floats, tol: float, resolution: float) -> Design:
     """The interior point on all candidates: bounds leave most of a large design above 0."""
-    whitened = whiten(_POINTS, points)
+    whitened = whiten(_POINTS, points, resolution)
     total = float(upper.sum())
     if total <= 1 + 1e-12:  # every label is bought
         return certified_design(whitened, upper / total, upper / total, tol, 0)

@@ -16,6 +16,7 @@ from .whitening import rank_resolution, whiten, whiten_by_moment
 _CENTRED = "items minus their mean"
 _OUTER = 10  # times d items, those farthest out, are solved first
 _ROUGH = 1e-3  # to this gap
+_WELL = 1e6  # condition of M up to which float64 certifies
 
 
 class PairsDesign(NamedTuple):
@@ -45,18 +46,31 @@ def d_optimal_pairs(items: ArrayLike, *, tol: float = 1e-6) -> PairsDesign:
     resolution = rank_resolution(items)
     items = real_array("items", items, (None, None))
     tol = tolerance(tol)
-    moved = items - items[0]  # exact zeros where items are equal
+    exponent = int(np.frexp(np.abs(items).max())[1])
+    moved = np.ldexp(items, -exponent)  # exact; differences cannot overflow
+    moved -= moved[0]  # exact zeros where items are equal
     centred = moved - moved.mean(axis=0)
-    quick = whiten_by_moment(centred, resolution, compiled=True, design=None)
-    whitened = whiten(_CENTRED, centred, resolution) if quick is None else quick[0]
-    found = _optimum(whitened.points @ whitened.map, tol)
-    if found.gap > tol and quick is not None:
-        whitened = whiten(_CENTRED, centred, resolution)
-        found = _optimum(whitened.points, tol)
+    found, log_volume = _in_good_coordinates(centred, resolution, tol)
     order = np.argsort(found.working)
     pairs = np.stack(np.divmod(found.working[order], len(items)), axis=1)
-    log_det = found.log_det + whitened.log_volume
+    log_det = found.log_det + log_volume + 2 * items.shape[1] * exponent * float(np.log(2.0))
     return PairsDesign(pairs, found.weights[order], log_det, max(found.gap, 0.0), found.steps)
+
+
+def _in_good_coordinates(centred: Floats, resolution: float, tol: float) -> tuple[Solution, float]:
+    """The optimum, and what log det has to be shifted by."""
+    quick = whiten_by_moment(centred, resolution, compiled=True, design=None)
+    if quick is not None:
+        try:
+            found = _optimum(quick[0].points @ quick[0].map, tol)
+        except np.linalg.LinAlgError:
+            pass
+        else:
+            if found.gap <= tol and found.condition <= _WELL:
+                return found, quick[0].log_volume
+    whitened = whiten(_CENTRED, centred, resolution)
+    found = _optimum(whitened.points, tol)
+    return found._replace(gap=found.gap + whitened.rounding), whitened.log_volume
 
 
 def _optimum(items: Floats, tol: float) -> Solution:

@@ -77,13 +77,19 @@ class PointCandidates:
         return Start(working, np.full(len(working), 1 / len(working)), 0.05, 0)
 
     def again(self, index: Ints, weights: Floats) -> Start:
-        """An earlier design's weights, and points of large variance under it."""
+        """An earlier design's weights, and points of large variance under it.
+
+        As ``first`` where they do not span, or lie on far more points than a design needs.
+        """
+        d = self.dim
+        if len(index) > d * (d + 1) // 2 + 8 * d:
+            return self.first()
         try:
             root, _ = self._small.root(self.rows(index), weights)
         except np.linalg.LinAlgError:
             return self.first()
-        look = self.look(root, index, 16 * self.dim)
-        return Start(*enlarge(index, weights, look, self.dim), 0)
+        look = self.look(root, index, 16 * d)
+        return Start(*enlarge(index, weights, look, d), 0)
 
     def _best_of_some(self) -> Start:
         """A rough design on the points of largest variance and as many at even distances."""

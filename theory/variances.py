@@ -23,7 +23,7 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
     size, d = points.shape[0] if index is None else index.shape[0], points.shape[1]
     if compiled:
         v = np.empty(size)
-        parts = min(os.cpu_count() or 1, size * d * d // _A_THREAD)
+        parts = min(_cores(), size * d * d // _A_THREAD)
         if parts > 1:
             bounds = np.linspace(0, size, parts + 1).astype(int).tolist()
             with ThreadPoolExecutor(parts) as pool:
@@ -41,6 +41,11 @@ def variances(points: Array, to: Floats, index: Array | None, compiled: bool) ->
         y = (points[part, :] if index is None else points[index[part], :]) @ there
         out[part] = xp.sum(y * y, axis=1)
     return out
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compiled(

@@ -1,10 +1,10 @@
 """Coordinates in which a design problem is well scaled, and the proof that its points span R^d."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from array_api_compat import array_namespace, is_array_api_obj
 from scipy.linalg import lapack
 
 from .checks import Floats, Ints
@@ -13,6 +13,7 @@ from .devices import host, like, namespace
 from .pool import Array
 from .variances import variances
 
+_EPS = float(np.finfo(np.float64).eps)
 _CLEAR = 1e-8  # share of a column's square that the columns before it leave unexplained
 
 
@@ -26,16 +27,21 @@ class Whitened(NamedTuple):
     map: Floats  # (d, d): the coordinates of a point are its row times map
     log_volume: float  # add it to log det M in these coordinates for that in the units as given
     basis: Ints | None  # (d,) rows that span R^d well, where they were looked for
+    rounding: float  # relative error that the coordinates put into variances
 
     def rows(self, index: Ints) -> Array:
         """(k, d) the points ``index`` in these coordinates."""
         return self.points[like(index, self.points)] @ like(self.map, self.points)
 
 
-def rank_resolution(points: ArrayLike) -> float:
+def rank_resolution(points: Any) -> float:
     """Rounding of the numbers as given: float32 points span no more than float32 can tell."""
-    kind = np.asarray(points).dtype
-    return float(np.finfo(kind).eps) if kind.kind == "f" else float(np.finfo(np.float64).eps)
+    if is_array_api_obj(points) and not isinstance(points, np.ndarray):
+        xp = array_namespace(points)
+        floating = xp.isdtype(points.dtype, "real floating")
+        return float(xp.finfo(points.dtype).eps) if floating else _EPS
+    kind = getattr(points, "dtype", None)
+    return float(np.finfo(kind).eps) if kind is not None and np.dtype(kind).kind == "f" else _EPS
 
 
 def whiten_by_moment(
@@ -66,7 +72,7 @@ def whiten_by_moment(
     v = variances(points, to, None, compiled)
     if not np.isfinite(float(namespace(v).sum(v))):
         return None
-    return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), None), v
+    return Whitened(points, to, log_det - 2 * float(np.log(scale).sum()), None, 0.0), v
 
 
 def _moments(points: Array, design: tuple[Ints, Floats] | None) -> Iterator[Floats]:
@@ -91,7 +97,7 @@ def spanning(rows: Floats) -> Ints | None:
     return np.asarray(pivot[:d].astype(np.int64) - 1)
 
 
-def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:
+def whiten(name: str, points: Floats, resolution: float = _EPS) -> Whitened:
     """Coordinates in which d points, a basis of nearly the largest volume, are the unit vectors.
 
     Greedy volume: QR with pivoting over the rows, so neither the scale of rows nor of columns
@@ -114,7 +120,8 @@ def whiten(name: str, points: Floats, resolution: float = 2.3e-16) -> Whitened:
     out[order] = coordinates.T
     out[basis] = np.eye(d)
     log_volume = 2 * float(np.log(steps).sum() + np.log(2.0) * exponent.sum())
-    return Whitened(out, np.eye(d), log_volume, basis)
+    rounding = 8 * d * _EPS * float((own / steps).max())
+    return Whitened(out, np.eye(d), log_volume, basis, rounding if rounding > 1e-9 else 0.0)
 
 
 def _does_not_span(name: str, basis: Floats, n: int, d: int) -> str:

@@ -1,5 +1,9 @@
 """One loop, three engines: compiled, plain, and plain on torch tensors; and what its bounds promise."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import threadpoolctl
@@ -214,3 +218,43 @@ def test_a_pass_on_several_threads_is_the_pass_on_one(monkeypatch):
     monkeypatch.setattr("activeduel.theory.variances._A_THREAD", 1000)
     np.testing.assert_array_equal(variances_of(x, to, None, compiled=True), alone[0])
     np.testing.assert_array_equal(variances_of(x, to, some, compiled=True), alone[1])
+
+
+OVERLAP = """
+import threading, threadpoolctl
+from concurrent.futures import ThreadPoolExecutor
+from activeduel.theory.blas import on_one_blas_thread
+controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+threads = lambda: {library["num_threads"] for library in controller.info()}
+meet, before = threading.Barrier(4), threads()
+inside = on_one_blas_thread(lambda _: (meet.wait(), threads(), meet.wait())[1])
+with ThreadPoolExecutor(4) as pool:
+    seen = list(pool.map(inside, range(8)))
+print(before == threads() == {2} and all(s == {1} for s in seen[:4]))
+"""
+
+
+def test_overlapping_callers_leave_blas_as_it_was():
+    """In a child process of its own: the test run itself may be held to one thread."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    child = [sys.executable, "-c", OVERLAP]
+    out = subprocess.run(child, env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout == "True\n"
+
+
+def test_a_tensor_is_never_turned_into_a_numpy_array_as_a_whole(monkeypatch):
+    """A CUDA tensor refuses that; here one on the CPU stands in for it."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: the extra 'torch' has it")
+    tensor, plain = torch.asarray(gaussian(4000, 3)), torch.Tensor.__array__
+
+    def refuse(self, *words, **options):
+        assert self.numel() < tensor.numel() / 2
+        return plain(self, *words, **options)
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+    assert d_optimal(tensor).gap <= 1e-6
+    monkeypatch.undo()
+    assert d_optimal(tensor.requires_grad_()).gap <= 1e-6
+    tensor = tensor.detach()
+    with pytest.raises(ValueError, match="real numbers"):
+        d_optimal(tensor * 1j)

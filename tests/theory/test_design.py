@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,7 +210,9 @@ def test_nearly_parallel_points(angle):
     np.testing.assert_allclose(design.weights, 0.5)
     assert design.log_det == pytest.approx(2 * math.log(angle / 2), rel=1e-9)
     bundle = np.array([1.0, 2.0, 3.0]) + angle * gaussian(100, 3)
-    assert d_optimal(bundle).gap <= 1e-6
+    design = d_optimal(bundle)
+    assert naive.certified_gap(bundle, design.weights)[0] <= design.gap + 1e-9
+    assert design.gap <= max(1e-6, 1e-14 / angle)
 
 
 def test_one_dimension_takes_the_longest_and_n_equal_d_is_uniform():
@@ -224,8 +227,46 @@ def test_columns_that_all_but_depend_on_each_other(seed):
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(20, 200)), int(rng.integers(8, 13))
     thin = rng.standard_normal((n, d)) @ np.diag(10.0 ** -rng.uniform(0, 6, d))
-    design = d_optimal(thin @ rng.standard_normal((d, d)))
-    assert design.gap <= 1e-6
+    points = thin @ rng.standard_normal((d, d))
+    design = d_optimal(points)
+    gap, log_det = naive.certified_gap(points, design.weights)
+    assert gap <= design.gap + 1e-8 <= 1.1e-6
+    assert log_det == pytest.approx(design.log_det, abs=1e-7)
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4, 1e5, 1e6])
+def test_the_gap_includes_what_rounding_may_hide(offset):
+    """A parabola far from the origin: its columns agree in all but the last digits."""
+    points = np.vander(offset + np.linspace(0, 1, 50), 3)
+    design = d_optimal(points)
+    gap, _ = naive.certified_gap(points, design.weights)
+    assert gap <= design.gap + 1e-9
+    assert design.gap <= 1e-6 if offset < 1e4 else design.gap < 0.2
+
+
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e7, 1e8])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_start_from_before_a_point_moved_far_certifies_what_is_true(size, seed):
+    points = gaussian(500, 5, seed)
+    before = d_optimal(points).weights
+    points[7] *= size
+    design = d_optimal(points, start=before)
+    gap, log_det = naive.certified_gap(points, design.weights)
+    assert gap <= design.gap + 1e-9 <= 1.1e-6
+    assert log_det == pytest.approx(design.log_det, abs=1e-7)
+
+
+def test_starts_that_are_no_help_do_no_harm():
+    points = gaussian(20_000, 5)
+    best = d_optimal(points).log_det
+    rng = np.random.default_rng(5)
+    for start in (np.ones(20_000), 10.0 ** rng.uniform(-300, 0, 20_000), np.eye(20_000)[4]):
+        design = d_optimal(points, start=start)
+        assert design.gap <= 1e-6 and design.log_det == pytest.approx(best, abs=1e-5)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        few = d_optimal(gaussian(60, 3, seed), start=10.0 ** rng.uniform(-300, 0, 60))
+        assert few.gap <= 1e-6
 
 
 def test_zero_rows_carry_no_weight():

@@ -4,6 +4,7 @@ import itertools
 import math
 import tracemalloc
 
+import naive
 import numpy as np
 import pytest
 
@@ -94,6 +95,22 @@ def test_the_largest_pairs_are_the_largest_pairs(keep, equals):
     assert all(found[pair] == pytest.approx(square[pair]) for pair in found)
     above = sorted((s for s in square.values() if s > 1), reverse=True)[:keep]
     np.testing.assert_allclose(sorted(found.values(), reverse=True)[:keep], above)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_items_with_heavy_tails(seed):
+    items = np.random.default_rng(seed).standard_cauchy((200, 2))
+    design = d_optimal_pairs(items)
+    z = items[design.pairs[:, 0]] - items[design.pairs[:, 1]]
+    every = np.concatenate([z, differences(items)])
+    gap, _ = naive.certified_gap(every, np.append(design.weights, np.zeros(len(every) - len(z))))
+    assert gap <= design.gap + 1e-9 <= 1.1e-6
+
+
+def test_differences_that_would_overflow():
+    design = d_optimal_pairs([[1.7e308], [-1.7e308], [0.0]])
+    assert design.pairs.tolist() == [[0, 1]]
+    assert design.log_det == pytest.approx(2 * (math.log(3.4) + 308 * math.log(10)))
 
 
 def test_refusals():

@@ -21,7 +21,8 @@ class Leverages(Shrinking):
     matter, A is factorised anew.
 
     Promise: whatever the weights, the row that ranks first has in exact arithmetic at least
-    1 - tolerance of the best weighted leverage: 1e-9 in float64, 1e-3 in float32.
+    1 - tolerance of the best weighted leverage: 1e-9 in float64, 1e-3 in float32; as long as W z
+    does not cancel (|W||z| at most some 1e3 |W z|: centre features with a large common offset).
     Memory beside z and A: two matrices like A (three for float32 while A is factorised), blocks of
     a 64th of z.
     Raises ``ValueError`` where the matrix is not positive definite.
@@ -44,6 +45,10 @@ class Leverages(Shrinking):
         self._matrix, self._pairs, self._weights = matrix, list[int](), list[float]()
         self._root = inverse_cholesky(xp, matrix, z.dtype)
         self._scratch = xp.concat([self._from_scratch(z, rows) for rows in blocks(z)])
+        if not bool(xp.all(xp.isfinite(self._scratch))):
+            raise ValueError(
+                f"pool.z: found leverages that overflow {z.dtype}; scale the features, or pass float64."
+            )
         super().__init__(z, xp.asarray(self._scratch, copy=True))
 
     def add(self, pair: int, weight: float) -> None:
@@ -79,7 +84,7 @@ class Leverages(Shrinking):
         if seen is not None:
             step = xp.arange(low, self._added, device=device(self.z))
             products = xp.where(step[None, :] >= seen[:, None], products, 0.0)
-        return values - xp.vecdot(products, products)
+        return xp.clip(values - xp.vecdot(products, products), min=0.0)
 
     def _from_scratch(self, z: Array, rows: Rows) -> Array:
         """|W z|^2 of these rows, W lower triangular."""
