@@ -161,10 +161,14 @@ def test_an_existing_file_is_kept_and_nothing_is_measured(capsys, monkeypatch, t
     assert "nothing can be written" in capsys.readouterr().err
 
 
-def test_two_runs_have_files_of_their_own(capsys):
+def test_two_runs_of_one_second_do_not_share_a_file(capsys, monkeypatch):
     """The default name holds the second; the same second is refused rather than overwritten."""
+    monkeypatch.setattr(bench.time, "strftime", lambda *_: "2026-01-01T000000Z.json")
     assert run() == 0
-    assert len(list(Path("results/bench").glob("*.json"))) == 1
+    (written,) = Path("results/bench").glob("*.json")
+    first = written.read_bytes()
+    assert run() == 2 and "which exists" in capsys.readouterr().err
+    assert written.read_bytes() == first
 
 
 def test_list_prints_rows_and_targets(capsys, tmp_path):

@@ -110,6 +110,8 @@ def test_accepts_a_float_budget_an_exact_sum_of_prices(name):
         ("pool", {"z": np.ones((10, 3), dtype=np.float16)}, 1.0, "float64"),
         ("pool", {"rationality": np.full((3, 2), np.inf)}, 1.0, "rationality"),
         ("pool", {"context": np.full(10, 2)}, 1.0, "context"),
+        ("pool", {"context": np.zeros(10)}, 1.0, "context"),
+        ("pool", {"available": np.full((10, 3), 1.5)}, 1.0, "available"),
         ("pool", {"context": np.zeros(9, dtype=int)}, 1.0, "context"),
         ("pool", {"cost": np.array([1.0, 0.0, 1.0])}, 1.0, "cost"),
         ("pool", {"cost": np.ones(2)}, 1.0, "cost"),

@@ -1,4 +1,8 @@
-"""Compiled twin of ``theory.interior_point`` without upper bounds: the weights of a small set of points."""
+"""Compiled twin of ``theory.interior_point`` without upper bounds: the weights of a small set of points.
+
+The same optimum by another way: a penalty d sum w in place of the constraint sum w = 1, which spares a
+third of the triangular solves. The Newton matrix is k by k: for k up to some thousand points.
+"""
 
 import math
 

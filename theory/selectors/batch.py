@@ -212,6 +212,10 @@ def _check(xp: Any, pool: Pool, belief: Belief) -> None:
         raise ValueError("pool.z: found a value that is not finite; remove or repair that pair.")
     if not bool(xp.all(pool.cost > 0)):
         raise ValueError("pool.cost: found a price that is not positive, needed prices > 0.")
+    for name in ("context", "available"):
+        kind = getattr(pool, name).dtype
+        if not xp.isdtype(kind, "integral"):
+            raise ValueError(f"pool.{name}: found {kind}, needed whole numbers of an integer type.")
     low, high = int(xp.min(pool.context)), int(xp.max(pool.context))
     kinds = pool.rationality.shape[1]
     if low < 0 or high >= kinds:

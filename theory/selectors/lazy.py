@@ -20,7 +20,7 @@ TIE = 1e-9
 """Scores closer than this share of the largest |score| are a tie; ties go to the lowest index."""
 
 BLOCK = 2**15
-"""Numbers of z that are looked at together at first."""
+"""Numbers of z that are looked at together at first, in at least 64 rows."""
 
 SMALL = 4
 """Blocks of a pool that is looked at as a whole: to sort it would cost more than it spares."""
