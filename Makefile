@@ -13,7 +13,7 @@ help:
 	@echo 'make figures  [ARGS="--only NAME"]     draw the figures: PDF, PNG and the numbers behind them'
 	@echo 'make bench    [ARGS="--only NAME"]     speed beside what others do: ratios, floors, checked answers'
 	@echo 'make test                              formatting, types, every test'
-	@echo 'make everything                        install the extras too (torch); make test then tests them'
+	@echo 'make everything                        install every extra (torch, cuda, ptx); make test then tests them'
 	@echo 'make clean                             remove .venv and caches (results/ stays)'
 	@echo 'PYTHON=python3.13 chooses the interpreter. The first call installs into .venv.'
 

@@ -16,7 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
-WANTED = {"core": ".", "dev": ".[dev]", "everything": ".[dev,torch]"}  # each holds those before it
+WANTED = {
+    "core": ".",
+    "dev": ".[dev]",
+    "everything": ".[dev,torch,cuda,ptx]",
+}  # each holds those before it
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 
 

@@ -43,7 +43,7 @@ def work(pairs: int, teachers: int, dim: int, cells: float) -> Work:
     refit = c * (GRADIENTS * (4 * d + WEIGHT) + 2 * d + 2 * d * (d + 3) / 2)
     moved = 8.0 * n * d * (1 + -(-d // 4)) + 24 * n * m + 8 * n * (m + 1)
     moved += 8 * c * (GRADIENTS * (3 * d + 5) + 2 * d + 1)
-    return Work(select + refit, moved, 7.0, 2 * (d + 2) + 2 + 8 * GRADIENTS + 10)
+    return Work(select + refit, moved, 7.0, 2 * (d + 2) + 2 + 8 * GRADIENTS + 12)
 
 
 class Measured(NamedTuple):

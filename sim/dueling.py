@@ -28,6 +28,7 @@ def play_rounds(
     replicates: int,
     seed: int,
     workers: int,
+    device: str,
     checkpoints: ArrayLike | None,
     progress: Progress | None,
     given: dict[str, Any],
@@ -48,22 +49,85 @@ def play_rounds(
     record = whole_number("record", given.get("record", 0), low=0, high=plan.horizon + 1)
     own = {name: value for name, value in given.items() if name not in COMMON}
     rule = prepare(algorithm.make, world, plan.horizon, own, COMMON)
-    out = kernel.new_output(replicates, plan.checkpoints.size, record, world.theta.size)
     remembers = streaming and algorithm.kind in (duel_rules.APPO, duel_rules.OPPO)
-    if engine == "plain" or remembers:
-
-        def work(low: int, high: int) -> None:
-            for row in range(low, high):
-                _write(play(world, rule, plan, first + row), out, row)
+    if device == "cuda":
+        _check_cuda(algorithm, engine, remembers)
+        out = _run_cuda(world, algorithm, rule, plan, record, first, replicates, progress)
+    elif engine == "plain" or remembers:
+        out = _run_plain(world, rule, plan, record, first, replicates, workers, progress)
     else:
+        out = kernel.new_output(replicates, plan.checkpoints.size, record, world.theta.size)
         compiled = _compiled_plan(plan, rule, record)
         arrays, options = _compiled_world(world), _compiled_rule(algorithm, rule)
 
         def work(low: int, high: int) -> None:
             kernel.run(arrays, options, compiled, first, out, low, high)
 
-    in_threads(work, replicates, workers, progress)
+        in_threads(work, replicates, workers, progress)
     return _trajectories(plan, out)
+
+
+def _run_plain(
+    world: World,
+    rule: Rule,
+    plan: Plan,
+    record: int,
+    first: int,
+    replicates: int,
+    workers: int,
+    progress: Progress | None,
+) -> kernel.Output:
+    out = kernel.new_output(replicates, plan.checkpoints.size, record, world.theta.size)
+
+    def work(low: int, high: int) -> None:
+        for row in range(low, high):
+            _write(play(world, rule, plan, first + row), out, row)
+
+    in_threads(work, replicates, workers, progress)
+    return out
+
+
+def _check_cuda(algorithm: Dueling, engine: str, remembers: bool) -> None:
+    """ValueError that says what cannot run on a GPU, before one is looked for."""
+    if engine != "kernel":
+        raise ValueError(
+            f"engine: found {engine!r} with device='cuda', needed 'kernel'; the plain loop runs on "
+            "the CPU: pass device='cpu'."
+        )
+    if remembers:
+        raise ValueError(
+            f"algorithm: found {algorithm.name!r} on a stream with device='cuda'; its policy on a new "
+            "prompt needs all past rounds, which only the plain loop keeps: pass device='cpu', or "
+            "a DuelingWorld."
+        )
+
+
+def _run_cuda(
+    world: World,
+    algorithm: Dueling,
+    rule: Rule,
+    plan: Plan,
+    record: int,
+    first: int,
+    replicates: int,
+    progress: Progress | None,
+) -> kernel.Output:
+    from .kernels.cuda import launch
+
+    launch.require_device()
+    from .kernels.cuda import dueling as cuda_kernel
+
+    out = kernel.new_output(replicates, plan.checkpoints.size, record, world.theta.size)
+    arrays, options = _compiled_world(world), _compiled_rule(algorithm, rule)
+    compiled = _compiled_plan(plan, rule, record)
+    try:
+        cuda_kernel.run(arrays, options, compiled, first, out, progress)
+    except launch.Stopped as stop:
+        if stop.finished:
+            done = kernel.Output(*(array[: stop.finished] for array in out))
+            stop.trajectories = _trajectories(plan, done)
+        raise
+    return out
 
 
 def _compiled_world(world: World) -> kernel.World:

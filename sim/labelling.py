@@ -42,6 +42,7 @@ def label_pools(
     replicates: int,
     seed: int,
     workers: int,
+    device: str,
     checkpoints: ArrayLike | None,
     progress: Progress | None,
     given: dict[str, Any],
@@ -55,16 +56,24 @@ def label_pools(
         "first_replicate", options["first_replicate"], low=0, high=2**32 - replicates
     )
     plan = _plan(world, horizon, seed, checkpoints, options)
-    if options["engine"] == "kernel" and algorithm.rule is not None:
+    if device == "cuda":
+        _check_cuda(algorithm, options["engine"])
+        out = _run_cuda(world, algorithm.rule, plan, first, replicates, progress)
+    elif options["engine"] == "kernel" and algorithm.rule is not None:
         out = _run_kernel(world, algorithm.rule, plan, first, replicates, workers, progress)
     else:
         out = _run_plain(world, algorithm, plan, first, replicates, workers, progress)
+    return _trajectories(world, plan, out)
+
+
+def _trajectories(world: PairPool, plan: Plan, out: kernel.Output) -> PoolTrajectories:
+    marks = plan.checkpoints
     return PoolTrajectories(
-        rounds=plan.checkpoints,
-        queries=np.broadcast_to(plan.checkpoints, (replicates, plan.checkpoints.size)),
+        rounds=marks,
+        queries=np.broadcast_to(marks, out.settled.shape),
         theta_path=out.theta,
         information_path=out.information,
-        spent=np.cumsum(world.teachers.cost[out.teacher], axis=1)[:, plan.checkpoints - 1],
+        spent=np.cumsum(world.teachers.cost[out.teacher], axis=1)[:, marks - 1],
         pair=out.pair,
         teacher=out.teacher,
         label=out.label,
@@ -140,7 +149,59 @@ def _run_kernel(
 ) -> kernel.Output:
     out = kernel.new_output(replicates, plan, world.theta.size)
     arrays, truth = _arrays(world, plan)
-    compiled = kernel.Plan(
+    compiled = _compiled_plan(plan)
+
+    def work(low: int, high: int) -> None:
+        kernel.run(arrays, truth, rule, compiled, first, out, low, high)
+
+    in_threads(work, replicates, workers, progress)
+    _settle(world, plan, out)
+    return out
+
+
+def _check_cuda(algorithm: Labelling, engine: str) -> None:
+    """ValueError that says what cannot run on a GPU, before one is looked for."""
+    if engine != "kernel":
+        raise ValueError(
+            f"engine: found {engine!r} with device='cuda', needed 'kernel'; the plain loop runs on "
+            "the CPU: pass device='cpu'."
+        )
+    if algorithm.rule is None:
+        raise ValueError(
+            f"algorithm: found {algorithm.name!r}, which has no compiled rule, with device='cuda'; "
+            "pass device='cpu', where any selector runs in the plain loop."
+        )
+
+
+def _run_cuda(
+    world: PairPool, rule: Any, plan: Plan, first: int, replicates: int, progress: Progress | None
+) -> kernel.Output:
+    from .kernels.cuda import launch
+
+    launch.require_device()
+    out = kernel.new_output(replicates, plan, world.theta.size)
+    arrays, truth = _arrays(world, plan)
+    try:
+        _cuda_kernel().run(arrays, truth, rule, _compiled_plan(plan), first, out, progress)
+    except launch.Stopped as stop:
+        if stop.finished:
+            done = kernel.Output(*(array[: stop.finished] for array in out))
+            _settle(world, plan, done)
+            stop.trajectories = _trajectories(world, plan, done)
+        raise
+    _settle(world, plan, out)
+    return out
+
+
+def _cuda_kernel() -> Any:
+    """Imported here: only who asks for a GPU waits for numba's CUDA compiler."""
+    from .kernels.cuda import labelling
+
+    return labelling
+
+
+def _compiled_plan(plan: Plan) -> kernel.Plan:
+    return kernel.Plan(
         np.uint64(plan.seed),
         plan.horizon,
         plan.warm_up,
@@ -150,15 +211,13 @@ def _run_kernel(
         np.array(plan.checkpoints),
     )
 
-    def work(low: int, high: int) -> None:
-        kernel.run(arrays, truth, rule, compiled, first, out, low, high)
 
-    in_threads(work, replicates, workers, progress)
+def _settle(world: PairPool, plan: Plan, out: kernel.Output) -> None:
+    """The plain estimator's word where the kernel could not tell whether an optimum exists."""
     for row, mark in np.argwhere(~out.settled):
         t = plan.checkpoints[mark]
         history = (out.pair[row, :t], out.teacher[row, :t], out.label[row, :t])
         out.theta[row, mark] = final_estimate(world, plan, *history)
-    return out
 
 
 def _arrays(world: PairPool, plan: Plan) -> tuple[World, kernel.Truth]:

@@ -65,7 +65,8 @@ def simulate(
     """Run ``replicates`` independent replicates of ``algorithm`` for ``horizon`` labels or rounds.
 
     A draw is named by (seed, replicate, label or round), so the result does not depend on
-    ``workers``. ``checkpoints`` (c,) are the counts of labels or rounds at which results are reported
+    ``workers``, nor on ``device`` ("cpu" or "cuda") but for ties that the last bits decide; "cuda"
+    runs what has a kernel there, on one NVIDIA GPU, and says so of what has none. ``checkpoints`` (c,) are the counts of labels or rounds at which results are reported
     (default: 12, spaced by equal factors). ``progress`` is called with the number of replicates just
     finished. Options everywhere: ``engine="kernel"`` or ``"plain"``; ``first_replicate=0``, the number
     of the first replicate.
@@ -82,7 +83,9 @@ def simulate(
     written down in full; ``update_gram=True``, False only as a negative control. On a stream appo and
     oppo always run plain: their policy on a new prompt needs all past rounds.
 
-    Raises ``ValueError`` on unknown algorithms and options, and on a horizon above the capacity.
+    Raises ``ValueError`` on unknown algorithms and options, on a horizon above the capacity, and where
+    ``device="cuda"`` cannot be. Ctrl-C on a GPU is ``KeyboardInterrupt`` with the finished replicates
+    in its ``trajectories``.
 
     >>> from activeduel.sim import PairPool, Teachers
     >>> pool = PairPool.synthetic(50, 3, 1, Teachers([[1.0]]), np.random.default_rng(0))
@@ -92,10 +95,10 @@ def simulate(
     >>> simulate("appo", world, horizon=40, replicates=2, seed=1, radius=5.0).regret.shape
     (2, 12)
     """
-    one_of("device", device, ["cpu"])
+    one_of("device", device, ["cpu", "cuda"])
     replicates = whole_number("replicates", replicates, low=1)
     workers = whole_number("workers", workers, low=1)
-    common = (horizon, replicates, seed, workers, checkpoints, progress, options)
+    common = (horizon, replicates, seed, workers, device, checkpoints, progress, options)
     if isinstance(world, PairPool):
         return label_pools(_known(algorithm, LABELLING, Labelling, "a PairPool"), world, *common)
     if isinstance(world, DuelingWorld | StreamingWorld):

@@ -106,6 +106,7 @@ class Claim:
     ``measure(settings, run, sabotaged)`` returns named arrays; ``judge(observations, run)`` turns
     them into one statistic per test id; ``draw(figure, observations, run)`` shows them. The same
     three serve the true run and the sabotaged one. A scale missing from ``settings`` is skipped.
+    ``cpu_only`` says why a claim is measured on the CPU whatever device is asked for.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Claim:
     measure: Callable[[Mapping[str, Any], Run, bool], Observations]
     judge: Callable[[Observations, Run], dict[str, Statistic]]
     draw: Callable[[Figure, Observations, Run], None]
+    cpu_only: str | None = None
 
     def __post_init__(self) -> None:
         for scale in self.settings:

@@ -189,6 +189,12 @@ def _claim(done: Judged, holm: dict[str, float]) -> str:
         ("how it is tested", escape(claim.how)),
         (f"settings, {scale}", f"<code>{escape(settings) or '-'}</code>"),
         ("measured in", f"{done.rows[0]['seconds']:.1f} s, the sabotage included"),
+        (
+            "measured on",
+            f"{done.run.device}; on the CPU only: {escape(claim.cpu_only)}"
+            if claim.cpu_only
+            else done.run.device,
+        ),
     ]
     unfold = len(done.tests) <= 5
     tests = "".join(

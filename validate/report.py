@@ -161,5 +161,7 @@ def print_table(report: dict[str, Any], judged: Sequence[Judged], folder: Path) 
     console.print(table(report, judged, console.width))
     for skip in report["skipped"]:
         console.print(Text(f"skipped {skip['id']}: {skip['reason']}"))
+    for claim, reason in report["manifest"]["measured_on_cpu"].items():
+        console.print(Text(f"{claim} was measured on the CPU: {reason}"))
     console.print(Text(summary(report), style="bold"))
     console.print(Text(f"{folder / 'report.html'}  {folder / 'report.json'}"), soft_wrap=True)

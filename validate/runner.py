@@ -324,8 +324,9 @@ def run_claims(
     judged: list[Judged] = []
     with display or Display(total) as shown:
         for claim, tests in able:
+            here = replace(run, device=device_of(claim, options.device))
             try:
-                judged.append(try_claim(claim, tests, run, store, shown))
+                judged.append(try_claim(claim, tests, here, store, shown))
             except KeyboardInterrupt as stop:
                 raise KeyboardInterrupt(
                     f"stopped: {len(judged)} of {len(able)} claims are finished and kept under "
@@ -340,6 +341,11 @@ def run_claims(
         "seed": options.seed,
         "only": list(options.only),
         "device": options.device,
+        "measured_on_cpu": {
+            claim.id: claim.cpu_only
+            for claim, _ in able
+            if device_of(claim, options.device) != options.device
+        },
         "workers": options.workers,
         "family_wise_error": FAMILY_WISE_ERROR,
         "alpha": alpha,
@@ -353,6 +359,19 @@ def run_claims(
         "packages": package_versions(),
     }
     return {"manifest": manifest, "claims": rows, "skipped": skipped}, judged
+
+
+def device_of(claim: Claim, asked: str) -> str:
+    """Where a claim is measured: as asked, or on the CPU, where nothing else can measure it."""
+    return "cpu" if claim.cpu_only else asked
+
+
+def check_device(device: str) -> None:
+    """ValueError, before anything is measured, where ``device`` cannot be used here."""
+    if device == "cuda":
+        from ..sim.kernels.cuda.launch import require_device
+
+        require_device()
 
 
 def _line(done: Judged) -> str:
@@ -398,6 +417,7 @@ def validate(claims: Sequence[Claim], options: Options) -> int:
 
     check_registry(claims)
     select(claims, options.only)
+    check_device(options.device)
     folder = options.report_folder
     refuse_foreign(folder)
     report, judged = run_claims(claims, options)

@@ -33,21 +33,27 @@ def look(world, x, theta, state):
     """Estimates and whitened features of prompt x."""
     if state.fresh[x]:
         return
-    phi, white, d = world.features[x], state.white[x], theta.size
+    phi, white = world.features[x], state.white[x]
     for i in range(phi.shape[0]):
-        s = 0.0
-        for k in range(d):
-            s += theta[k] * phi[i, k]
-            w = 0.0
-            for q in range(k + 1):
-                w += state.inverse[k, q] * phi[i, q]
-            white[i, k] = w
-        state.estimate[x, i] = s
+        state.estimate[x, i] = whiten(phi, i, theta, state.inverse, white)
     state.fresh[x] = 1
 
 
 @inner
-def _length(white, i, j):
+def whiten(phi, i, theta, inverse, white):
+    """Row i of ``white``: gram's inverse factor times phi_i; returns the estimate theta'phi_i."""
+    s = 0.0
+    for k in range(theta.size):
+        s += theta[k] * phi[i, k]
+        w = 0.0
+        for q in range(k + 1):
+            w += inverse[k, q] * phi[i, q]
+        white[i, k] = w
+    return s
+
+
+@inner
+def length(white, i, j):
     """||phi_i - phi_j||_{gram^-1}."""
     s = 0.0
     for k in range(white.shape[1]):
@@ -57,7 +63,8 @@ def _length(white, i, j):
 
 
 @inner
-def _lowest_best(score):
+def lowest_best(score):
+    """Index of the largest score; of ties (within ``TIE`` of the largest |score|) the lowest."""
     best, size = -np.inf, 0.0
     for i in range(score.size):
         best, size = max(best, score[i]), max(size, abs(score[i]))
@@ -68,12 +75,17 @@ def _lowest_best(score):
 
 
 @inner
+def advantage(white, estimate, y, second, radius):
+    """min(theta_hat'z + radius ||z||_{gram^-1}, 1) of arm y against ``second``."""
+    return min(estimate[y] - estimate[second] + radius * length(white, y, second), CLIP)
+
+
+@inner
 def _advantages(x, second, radius, state):
-    """state.score: min(theta_hat'z + radius ||z||_{gram^-1}, 1) of every arm against ``second``."""
+    """state.score: the advantage of every arm against ``second``."""
     white, estimate = state.white[x], state.estimate[x]
     for y in range(estimate.size):
-        reach = radius * _length(white, y, second)
-        state.score[y] = min(estimate[y] - estimate[second] + reach, CLIP)
+        state.score[y] = advantage(white, estimate, y, second, radius)
 
 
 @inner
@@ -82,9 +94,9 @@ def fill_table(world, rule, x, theta, state):
     look(world, x, theta, state)
     for second in range(state.score.size):
         _advantages(x, second, rule.radius, state)
-        first = _lowest_best(state.score)
+        first = lowest_best(state.score)
         state.first[x, second] = first
-        state.ask[x, second] = _length(state.white[x], first, second) > rule.threshold
+        state.ask[x, second] = length(state.white[x], first, second) > rule.threshold
     state.table[x] = 1
 
 
@@ -138,17 +150,17 @@ def choose(world, rule, seed, replicate, t, x, asked, theta, root, state):
             world.features[x], seed, replicate, t, d + d % 2, rule.scale, theta, root, state
         )
         return first, second, True
-    first = _lowest_best(state.estimate[x])
+    first = lowest_best(state.estimate[x])
     if rule.kind == RANDOM_QUERY:
         second = integer_below(seed, replicate, t, SELECT, 0, a - 1)
         second += second >= first
         ask = uniform(seed, replicate, t, SELECT, 1) < rule.probability and asked < rule.budget
         return first, second, ask
-    return first, _runner_up(state.estimate[x], first), True
+    return first, runner_up(state.estimate[x], first), True
 
 
 @inner
-def _runner_up(score, first):
+def runner_up(score, first):
     """The best arm but one."""
     best, size = -np.inf, 0.0
     for i in range(score.size):
@@ -167,7 +179,7 @@ def _most_informative(x, radius, state):
     a, size = estimate.size, 0.0
     for i in range(a):
         for j in range(a):
-            chance[i, j] = estimate[i] - estimate[j] + radius * _length(white, i, j)
+            chance[i, j] = estimate[i] - estimate[j] + radius * length(white, i, j)
             size = max(size, abs(chance[i, j]))
     alive, last = 0, 0
     for i in range(a):
@@ -183,10 +195,10 @@ def _most_informative(x, radius, state):
     for i in range(a):
         for j in range(i + 1, a):
             if state.score[i] and state.score[j]:
-                far = max(far, _length(white, i, j))
+                far = max(far, length(white, i, j))
     for i in range(a):
         for j in range(i + 1, a):
-            if state.score[i] and state.score[j] and _length(white, i, j) >= far - TIE * far:
+            if state.score[i] and state.score[j] and length(white, i, j) >= far - TIE * far:
                 floor = TIE * max(abs(estimate[i]), abs(estimate[j]))
                 return (i, j) if estimate[i] >= estimate[j] - floor else (j, i)
     return last, last
@@ -197,16 +209,22 @@ def _contest(seed, replicate, t, x, rule, state):
     """CoLSTIM: the first arm by perturbed estimates, the second its strongest optimistic rival."""
     white, estimate, score = state.white[x], state.estimate[x], state.score
     for i in range(score.size):
-        s = 0.0
-        for k in range(white.shape[1]):
-            s += white[i, k] * white[i, k]
-        u = max(uniform(seed, replicate, t, SELECT, i), 2.0**-54)
-        noise = min(max(-math.log(-math.log(u)), -rule.trim), rule.trim)
-        score[i] = estimate[i] + noise * math.sqrt(s)
-    first = _lowest_best(score)
+        u = uniform(seed, replicate, t, SELECT, i)
+        score[i] = perturbed(white, estimate, i, u, rule.trim)
+    first = lowest_best(score)
     for i in range(score.size):
-        score[i] = estimate[i] - estimate[first] + rule.radius * _length(white, i, first)
-    return first, _lowest_best(score), True
+        score[i] = estimate[i] - estimate[first] + rule.radius * length(white, i, first)
+    return first, lowest_best(score), True
+
+
+@inner
+def perturbed(white, estimate, i, u, trim):
+    """theta_hat'phi_i + g ||phi_i||_{gram^-1}, g a Gumbel variable made of u, cut at +-trim."""
+    s = 0.0
+    for k in range(white.shape[1]):
+        s += white[i, k] * white[i, k]
+    noise = min(max(-math.log(-math.log(max(u, 2.0**-54))), -trim), trim)
+    return estimate[i] + noise * math.sqrt(s)
 
 
 @inner
@@ -225,4 +243,4 @@ def _sampled_best(phi, seed, replicate, t, start, scale, theta, root, state):
         for k in range(d):
             s += phi[i, k] * (theta[k] + scale * z[k])
         state.score[i] = s
-    return _lowest_best(state.score)
+    return lowest_best(state.score)

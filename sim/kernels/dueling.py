@@ -21,6 +21,8 @@ from .linear_algebra import add_outer, cholesky, identity, invert_lower
 from .random import CONTEXT, LABEL, PLAY, SELECT, integer_below, uniform
 from .refit import learn, maximise, new_cells, new_fit
 
+SINGULAR = "the Gram matrix stopped being positive definite; pass a larger ridge."
+
 World = namedtuple("World", "features rewards regret theta streaming")
 """features (X, A, d), rewards and regret (X, A) of a finite world; on a stream one prompt of zeros,
 filled anew every round."""
@@ -92,9 +94,7 @@ def run(
         here = world._replace(features=features)
         state, fit = _new_state(x, a, d), new_fit(d)
         if not _play(here, rule, plan, first_replicate + row, own, state, cells, fit):
-            raise ValueError(
-                "the Gram matrix stopped being positive definite; pass a larger ridge."
-            )
+            raise ValueError(SINGULAR)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -84,6 +84,17 @@ def sigmoid(u):
     return (1.0 if u >= 0.0 else e) / (1.0 + e)
 
 
+@njit(inline="always", error_model="numpy")
+def answer_residual(u, trials, wins):
+    """wins - trials mu(u) and trials mu'(u) of a cell with margin u."""
+    e = exp_negative(-abs(u))
+    share = 1.0 / (1.0 + e)
+    p = share if u >= 0.0 else e * share
+    q = e * share if u >= 0.0 else share
+    # never wins - trials p: where p rounds to 1 the residual must not become 0
+    return wins * q - (trials - wins) * p, trials * e * share * share
+
+
 @njit(error_model="numpy")
 def answer_probability(margin, rationality, lapse, bias, drift, labels_so_far):
     """P(Y = 1) of ``sim.teachers.Teachers`` after ``labels_so_far`` labels."""

@@ -39,6 +39,11 @@ Output = namedtuple("Output", "pair teacher label theta information settled")
 """(R, T) pair, teacher, label; (R, c, d) theta; (R, c, d, d) information at the true theta;
 (R, c) settled: True where theta is final, False where the plain estimator has to decide."""
 
+SINGULAR = (
+    "the information (or Gram) matrix is not positive definite while selecting; "
+    "pass a ridge > 0 or a longer warm_up."
+)
+
 
 def new_output(replicates: int, plan: Any, dim: int) -> Output:
     """Room for the results of ``replicates`` runs."""
@@ -75,10 +80,7 @@ def run(
         if not _replicate(
             world, truth, rule, plan, first_replicate + row, own, ws, cells, cell_of, *fits
         ):
-            raise ValueError(
-                "the information (or Gram) matrix is not positive definite while selecting; "
-                "pass a ridge > 0 or a longer warm_up."
-            )
+            raise ValueError(SINGULAR)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -10,7 +10,7 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from .functions import exp_negative, fisher_weight, sigmoid
+from .functions import answer_residual, fisher_weight, sigmoid
 from .inner import inner
 from .linear_algebra import (
     add_outer,
@@ -47,13 +47,7 @@ def _answers(cells, n):
     u, trials, wins = cells.margin[:n], cells.trials[:n], cells.wins[:n]
     residual, weight = cells.residual[:n], cells.weight[:n]
     for i in range(n):
-        e = exp_negative(-abs(u[i]))
-        share = 1.0 / (1.0 + e)
-        p = share if u[i] >= 0.0 else e * share
-        q = e * share if u[i] >= 0.0 else share
-        # never wins - trials p: where p rounds to 1 the residual must not become 0
-        residual[i] = wins[i] * q - (trials[i] - wins[i]) * p
-        weight[i] = trials[i] * e * share * share
+        residual[i], weight[i] = answer_residual(u[i], trials[i], wins[i])
 
 
 @inner

@@ -101,12 +101,14 @@ def draw_below(seed, counter, n):
 
 
 @inner
-def _open(left, taken, i, j):
+def is_open(left, taken, i, j):
+    """Whether teacher j can be asked about pair i."""
     return left[j, i] != 0 and not taken[j, i]
 
 
 @inner
-def _pair_open(left, taken, i):
+def pair_open(left, taken, i):
+    """Whether anybody can be asked about pair i."""
     for j in range(left.shape[0]):
         if left[j, i] != 0 and not taken[j, i]:
             return True
@@ -128,10 +130,10 @@ def _random_pair(world, ws, seed, counter):
         return draw_below(seed, counter, n)
     count = 0
     for i in range(n):
-        count += _pair_open(ws.left, ws.taken, i)
+        count += pair_open(ws.left, ws.taken, i)
     k = draw_below(seed, counter, count)
     for i in range(n):
-        if _pair_open(ws.left, ws.taken, i):
+        if pair_open(ws.left, ws.taken, i):
             if k == 0:
                 return i
             k -= 1
@@ -139,18 +141,30 @@ def _random_pair(world, ws, seed, counter):
 
 
 @inner
-def _random_teacher(ws, i, seed, counter):
-    m = ws.left.shape[0]
+def open_teachers(left, taken, i):
+    """How many teachers can be asked about pair i."""
     count = 0
+    for j in range(left.shape[0]):
+        count += is_open(left, taken, i, j)
+    return count
+
+
+@inner
+def nth_open_teacher(left, taken, i, k):
+    """The k-th (from 0) of those teachers; the last teacher where there are fewer."""
+    m = left.shape[0]
     for j in range(m):
-        count += _open(ws.left, ws.taken, i, j)
-    k = draw_below(seed, counter, count)
-    for j in range(m):
-        if _open(ws.left, ws.taken, i, j):
+        if is_open(left, taken, i, j):
             if k == 0:
                 return j
             k -= 1
     return m - 1
+
+
+@inner
+def _random_teacher(ws, i, seed, counter):
+    k = draw_below(seed, counter, open_teachers(ws.left, ws.taken, i))
+    return nth_open_teacher(ws.left, ws.taken, i, k)
 
 
 @inner
@@ -178,11 +192,11 @@ def random_cell(world, ws, seed, counter):
     count = 0
     for i in range(n):
         for j in range(m):
-            count += _open(ws.left, ws.taken, i, j)
+            count += is_open(ws.left, ws.taken, i, j)
     k = draw_below(seed, counter, count)
     for i in range(n):
         for j in range(m):
-            if _open(ws.left, ws.taken, i, j):
+            if is_open(ws.left, ws.taken, i, j):
                 if k == 0:
                     return i, j
                 k -= 1
@@ -190,11 +204,11 @@ def random_cell(world, ws, seed, counter):
 
 
 @inner
-def _best_teacher(world, ws, i):
+def best_teacher(world, ws, i):
     """The most rational open teacher of pair i (ties to the lowest index), -1 where none is."""
     best = -1
     for j in range(ws.left.shape[0]):
-        if _open(ws.left, ws.taken, i, j) and (
+        if is_open(ws.left, ws.taken, i, j) and (
             best < 0 or world.believed[j, i] > world.believed[best, i]
         ):
             best = j
@@ -276,20 +290,20 @@ def _score_pairs(world, ws, rule):
     if world.limited or rule.greedy == 0:
         left, taken = ws.left, ws.taken
         for i in range(n):
-            if not _pair_open(left, taken, i):
+            if not pair_open(left, taken, i):
                 score[i] = -np.inf
 
 
 @inner
-def _most_informative_teacher(ws, i):
+def most_informative_teacher(ws, i):
     """The open teacher of pair i with the largest Fisher weight."""
     m = ws.left.shape[0]
     best = -np.inf
     for j in range(m):
-        if _open(ws.left, ws.taken, i, j):
+        if is_open(ws.left, ws.taken, i, j):
             best = max(best, ws.weight[j, i])
     for j in range(m):
-        if _open(ws.left, ws.taken, i, j) and ws.weight[j, i] >= best - TIE * best:
+        if is_open(ws.left, ws.taken, i, j) and ws.weight[j, i] >= best - TIE * best:
             return j
     return 0
 
@@ -299,8 +313,8 @@ def _teacher(world, ws, rule, i, seed, counter):
     if rule.teacher == RANDOM_AFTER:
         return _random_teacher(ws, i, seed, counter)
     if rule.teacher == BEST:
-        return _best_teacher(world, ws, i)
-    return _most_informative_teacher(ws, i)
+        return best_teacher(world, ws, i)
+    return most_informative_teacher(ws, i)
 
 
 @inner

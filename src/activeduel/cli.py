@@ -54,7 +54,8 @@ def register_validate(commands: Commands) -> None:
     add("--seed", type=whole(0, 2**64), default=0, metavar="N", help="default: 0")
     add("--workers", type=whole(1), default=os.cpu_count() or 1, metavar="N",
         help="threads; the results do not depend on it; default: all cores (%(default)s)")  # fmt: skip
-    add("--device", choices=("cpu",), default="cpu", help="default: cpu")
+    add("--device", choices=("cpu", "cuda"), default="cpu",
+        help="where worlds are simulated; cuda: an NVIDIA GPU and the extra 'cuda'; default: cpu")  # fmt: skip
     add("--out", type=Path, metavar="DIR",
         help="report and measurements; default: results/validate/<scale>-<seed> and results")  # fmt: skip
     add("--list", action="store_true", help="print the tests and their statements, then stop")

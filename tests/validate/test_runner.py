@@ -351,3 +351,40 @@ class TestOutput:
         options = Options(scale="quick", seed=4)
         assert options.report_folder == Path("results/validate/quick-4")
         assert options.store_root == Path("results")
+
+
+def test_a_claim_that_cannot_use_the_device_says_so(options):
+    """Others get the device asked for; this one is measured, stored and named as on the CPU."""
+    seen = []
+
+    def spied(claim):
+        def measure(settings, run, sabotaged):
+            seen.append((claim.id, run.device))
+            return claim.measure(settings, run, sabotaged)
+
+        return replace(claim, measure=measure)
+
+    first, second = (make() for make in fake_claims.ALL[:2])
+    claims = [spied(first), spied(replace(second, cpu_only="it is too small"))]
+    report, _ = run_claims(claims, replace(options, device="cuda"))
+    assert {i: {d for c, d in seen if c == i} for i, _ in seen} == {
+        first.id: {"cuda"},
+        second.id: {"cpu"},
+    }
+    assert report["manifest"]["measured_on_cpu"] == {second.id: "it is too small"}
+    commands = {row["id"]: row["command"] for row in report["claims"]}
+    assert "--device cuda" in commands[first.tests[0].id]
+    assert "--device cpu" in commands[second.tests[0].id]
+    assert run_claims(claims, options)[0]["manifest"]["measured_on_cpu"] == {}
+
+
+def test_a_device_that_is_not_there_stops_before_anything_is_measured(options, monkeypatch):
+    from activeduel.sim.kernels.cuda import launch
+
+    def absent():
+        raise ValueError("device: found 'cuda', but no NVIDIA GPU")
+
+    monkeypatch.setattr(launch, "require_device", absent)
+    with pytest.raises(ValueError, match="no NVIDIA GPU"):
+        validate([make() for make in fake_claims.ALL[:1]], replace(options, device="cuda"))
+    assert not options.out.exists()

@@ -19,7 +19,7 @@ from ..claim import (
 )
 from ..verdict import Mean, replicates_for_mean
 from .appo_rates import log_ticks
-from .appo_worlds import DIM, GAP, RADIUS, appo, play, theory_threshold, world
+from .appo_worlds import CPU_ONLY, DIM, GAP, RADIUS, appo, play, theory_threshold, world
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -253,6 +253,7 @@ OPPO = Claim(
     measure=measure_oppo,
     judge=judge_oppo,
     draw=draw_oppo,
+    cpu_only=CPU_ONLY,
 )
 
 RIVAL_WORDS = {
@@ -297,4 +298,5 @@ MATCHED = Claim(
     measure=measure_rivals,
     judge=judge_rivals,
     draw=draw_rivals,
+    cpu_only=CPU_ONLY,
 )

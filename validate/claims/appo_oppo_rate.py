@@ -8,7 +8,7 @@ import numpy as np
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import replicates_for_mean
 from .appo_rates import log_log_slope, log_ticks
-from .appo_worlds import DIM, GAP, RADIUS, play
+from .appo_worlds import CPU_ONLY, DIM, GAP, RADIUS, play
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,4 +103,5 @@ CLAIM = Claim(
     measure=measure,
     judge=judge,
     draw=draw,
+    cpu_only=CPU_ONLY,
 )

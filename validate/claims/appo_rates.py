@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from ...theory.checks import Floats
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Normal, replicates_for_mean
-from .appo_worlds import DIM, GAP, RADIUS, appo, longest_difference, theory_threshold, world
+from .appo_worlds import (
+    CPU_ONLY,
+    DIM,
+    GAP,
+    RADIUS,
+    appo,
+    longest_difference,
+    theory_threshold,
+    world,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,6 +229,7 @@ def _claim(axis: Axis, statement: str, sabotage: str, settings: Mapping[str, Any
         measure=partial(measure, axis),
         judge=partial(judge, axis),
         draw=partial(draw, axis),
+        cpu_only=CPU_ONLY,
     )
 
 

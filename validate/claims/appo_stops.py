@@ -11,7 +11,16 @@ from ...sim import DuelTrajectories
 from ...theory.bounds import query_ceiling
 from ..claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from ..verdict import Exact, Frequency, replicates_for_frequency
-from .appo_worlds import DELTA, GAP, RADIUS, appo, longest_difference, theory_threshold, world
+from .appo_worlds import (
+    CPU_ONLY,
+    DELTA,
+    GAP,
+    RADIUS,
+    appo,
+    longest_difference,
+    theory_threshold,
+    world,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -230,4 +239,5 @@ CLAIM = Claim(
     measure=measure,
     judge=judge,
     draw=draw,
+    cpu_only=CPU_ONLY,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from ..claim import Claim, Observations, Run, Statistic, Test
 from ..verdict import Mean
 from .appo_rates import log_ticks
-from .appo_worlds import DIM, GAP, RADIUS, appo, theory_threshold
+from .appo_worlds import CPU_ONLY, DIM, GAP, RADIUS, appo, theory_threshold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,4 +108,5 @@ CLAIM = Claim(
     measure=measure,
     judge=judge,
     draw=draw,
+    cpu_only=CPU_ONLY,
 )

@@ -30,6 +30,8 @@ pilot. World seeds = run seeds 901 to 904; 10 prompts, 6 actions; at the smalles
 | 8 | 0.8 | 160,000 | 11 -> 11.62 | 11.62 -> 10.84 |
 """
 
+CPU_ONLY = "each replicate plays in a world of its own, and a GPU's launch is of one world"
+
 
 def world(dim: int, gap: float, replicate: int) -> DuelingWorld:
     """Replicate r plays in world r of its dimension; worlds of different gaps share their draws."""

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=8)
 def _efficiency(
-    algorithm: str | Labelling, batch: int, horizon: int, replicates: int, seed: int, workers: int
+    algorithm: str | Labelling,
+    batch: int,
+    horizon: int,
+    replicates: int,
+    seed: int,
+    workers: int,
+    device: str,
 ) -> Floats:
     """(R,) D-efficiency at the horizon."""
     pool = default_pool()
@@ -34,6 +40,7 @@ def _efficiency(
         replicates=replicates,
         seed=seed,
         workers=workers,
+        device=device,
         batch=batch,
         checkpoints=[horizon],
         final_ridge=1.0,  # theta is not looked at
@@ -47,7 +54,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     The sabotage puts the top of one ranking in the place of the greedy batch for the loss, and the
     least informative questions in its place for the comparison.
     """
-    common = (settings["horizon"], settings["replicates"], run.seed, run.workers)
+    common = (settings["horizon"], settings["replicates"], run.seed, run.workers, run.device)
     batch = settings["batch"]
     top = _efficiency(TOP_OF_ONE_RANKING, batch, *common)
     greedy = _efficiency("dual", batch, *common)

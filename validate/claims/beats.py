@@ -27,7 +27,7 @@ SABOTAGE = "dual's gain negated: the least informative pair and teacher"
 
 @lru_cache(maxsize=len(RIVALS) + 2)
 def _errors(
-    algorithm: str | Labelling, horizon: int, replicates: int, seed: int, workers: int
+    algorithm: str | Labelling, horizon: int, replicates: int, seed: int, workers: int, device: str
 ) -> Floats:
     """(R, d) errors; rivals are run once for the true check and its sabotage."""
     pool = hard_margin_pool()
@@ -38,6 +38,7 @@ def _errors(
         replicates=replicates,
         seed=seed,
         workers=workers,
+        device=device,
         checkpoints=[horizon],
         final_ridge=RIDGE,
     )
@@ -51,7 +52,9 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     observations = {}
     for step, (name, count) in enumerate(replicates.items()):
         algorithm = LEAST_INFORMATIVE if sabotaged and name == "dual" else name
-        observations[name] = _errors(algorithm, settings["horizon"], count, run.seed, run.workers)
+        observations[name] = _errors(
+            algorithm, settings["horizon"], count, run.seed, run.workers, run.device
+        )
         run.progress((step + 1) / len(replicates))
     return observations
 

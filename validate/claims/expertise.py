@@ -55,6 +55,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
             replicates=settings["replicates"],
             seed=run.seed,
             workers=run.workers,
+            device=run.device,
             checkpoints=[settings["horizon"]],
             selector_rationality=believed,
             final_ridge=1.0,  # theta is not looked at

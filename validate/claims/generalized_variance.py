@@ -36,6 +36,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
         replicates=settings["replicates"],
         seed=run.seed,
         workers=run.workers,
+        device=run.device,
         checkpoints=[settings["horizon"]],
         progress=progress,
     )

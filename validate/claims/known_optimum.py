@@ -41,6 +41,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
             replicates=settings["replicates"],
             seed=run.seed,
             workers=run.workers,
+            device=run.device,
             checkpoints=[settings["horizon"]],
             final_ridge=1.0,  # theta is not looked at
         )

@@ -20,7 +20,9 @@ SABOTAGE = "Fisher weights without rationality^2"
 
 
 @lru_cache(maxsize=1)
-def _trajectories(horizon: int, replicates: int, seed: int, workers: int) -> PoolTrajectories:
+def _trajectories(
+    horizon: int, replicates: int, seed: int, workers: int, device: str
+) -> PoolTrajectories:
     """Both sides of the check look at the same runs: only the information matrix differs."""
     pool = sharp_pool()
     return simulate(
@@ -30,6 +32,7 @@ def _trajectories(horizon: int, replicates: int, seed: int, workers: int) -> Poo
         replicates=replicates,
         seed=seed,
         workers=workers,
+        device=device,
         checkpoints=[horizon],
     )
 
@@ -37,7 +40,9 @@ def _trajectories(horizon: int, replicates: int, seed: int, workers: int) -> Poo
 def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observations:
     """(R,) the squared distance (theta_hat - theta)' H(theta) (theta_hat - theta)."""
     pool = sharp_pool()
-    paths = _trajectories(settings["horizon"], settings["replicates"], run.seed, run.workers)
+    paths = _trajectories(
+        settings["horizon"], settings["replicates"], run.seed, run.workers, run.device
+    )
     information = paths.information
     if sabotaged:
         b = pool.teachers.rationality[:, pool.context].T  # (n, m)

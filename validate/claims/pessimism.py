@@ -37,7 +37,7 @@ SABOTAGE = "optimism: + radius instead of - radius"
 
 @lru_cache(maxsize=64)
 def _labelled(
-    share: float, rare_best: float, replicates: int, seed: int, workers: int
+    share: float, rare_best: float, replicates: int, seed: int, workers: int, device: str
 ) -> PoolTrajectories:
     """Both sides of the check look at the same labels: only the policy differs."""
     return simulate(
@@ -47,6 +47,7 @@ def _labelled(
         replicates=replicates,
         seed=seed,
         workers=workers,
+        device=device,
         checkpoints=[LABELS],
         batch=LABELS,
         warm_up=0,
@@ -62,7 +63,9 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     loss = np.empty((2, len(shares), len(bests), settings["replicates"]))
     for i, share in enumerate(shares):
         for j, rare_best in enumerate(bests):
-            paths = _labelled(share, rare_best, settings["replicates"], run.seed, run.workers)
+            paths = _labelled(
+                share, rare_best, settings["replicates"], run.seed, run.workers, run.device
+            )
             loss[:, i, j] = _losses(paths, share, rare_best, sabotaged)
             run.progress((i * len(bests) + j + 1) / (len(shares) * len(bests)))
     return {

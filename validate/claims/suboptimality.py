@@ -31,7 +31,7 @@ SABOTAGE = "returns the argmin of the lower confidence value"
 
 @lru_cache(maxsize=PARTS)
 def _trajectories(
-    marks: tuple[int, ...], first: int, replicates: int, seed: int, workers: int
+    marks: tuple[int, ...], first: int, replicates: int, seed: int, workers: int, device: str
 ) -> PoolTrajectories:
     """Both sides of the check look at the same runs: only the policy differs."""
     return simulate(
@@ -41,6 +41,7 @@ def _trajectories(
         replicates=replicates,
         seed=seed,
         workers=workers,
+        device=device,
         checkpoints=marks,
         first_replicate=first,
     )
@@ -56,7 +57,7 @@ def measure(settings: Mapping[str, Any], run: Run, sabotaged: bool) -> Observati
     cuts = np.linspace(0, settings["replicates"], PARTS + 1).astype(int).tolist()
     parts = []
     for low, high in pairwise(cuts):
-        paths = _trajectories(marks, low, high - low, run.seed, run.workers)
+        paths = _trajectories(marks, low, high - low, run.seed, run.workers, run.device)
         parts.append(np.stack([_losses(paths, c, sabotaged) for c in range(len(marks))], axis=2))
         run.progress(high / cuts[-1])
     loss, bound, greedy = np.concatenate(parts, axis=1)

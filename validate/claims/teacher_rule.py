@@ -145,4 +145,5 @@ CLAIM = Claim(
     measure=measure,
     judge=judge,
     draw=draw,
+    cpu_only="it simulates nothing",
 )
