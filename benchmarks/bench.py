@@ -206,7 +206,8 @@ def remarks(content: dict[str, Any]) -> list[str]:
         f"{load[0] if load else '?'} before, {after[0] if after else '?'} after."
     )
     lines.append(
-        "In brackets the smallest and the largest of n turns: ours, peer, ours, peer ... in one process."
+        "In brackets the smallest and the largest of n turns: ours, peer, ours, peer ... in one process; "
+        "a turn is one call, or the mean of as many as fill 30 ms."
     )
     if content["not_run"]:
         lines.append(f"Not run: {', '.join(content['not_run'])}.")

@@ -13,6 +13,7 @@ Theirs = TypeVar("Theirs")
 
 TURNS, FEWEST = 9, 3
 PATIENCE = 20.0  # seconds after which no further turn begins
+TURN = 0.03  # seconds: shorter calls are repeated
 _GEMM_SIZE = 1024
 
 
@@ -54,6 +55,8 @@ def race(
 ) -> Race[Ours, Theirs]:
     """Ours, peer, ours, peer ...: ``turns`` each, fewer (but ``FEWEST``) once ``PATIENCE`` is over.
 
+    A turn of less than ``TURN`` seconds is filled with further calls, and their mean is its time.
+
     A peer that alone has used up the patience takes no further turn; its last time stands beside
     ours from then on. ``peer_times`` scales its time; ``seconds_of`` reads it from its answer.
     """
@@ -62,10 +65,10 @@ def race(
     ratios: list[float] = []
     begin = time.perf_counter()
     while len(fast) < turns:
-        duration, answer = timed(ours)
+        duration, answer = turn(ours)
         fast.append(duration)
         if not slow or sum(slow) < PATIENCE:
-            duration, peer_answer = timed(peer)
+            duration, peer_answer = turn(peer)
             if seconds_of is not None:
                 duration = seconds_of(peer_answer)
             slow.append(peer_times * duration)
@@ -73,6 +76,16 @@ def race(
         if len(fast) >= FEWEST and time.perf_counter() - begin > PATIENCE:
             break
     return Race(spread(fast), spread(slow), spread(ratios), answer, peer_answer)
+
+
+def turn(call: Callable[[], Ours]) -> tuple[float, Ours]:
+    """Wall seconds of one call, the mean of as many as fill ``TURN``, and what the last returned."""
+    duration, answer = timed(call)
+    total, calls = duration, 1
+    while total < TURN:
+        duration, answer = timed(call)
+        total, calls = total + duration, calls + 1
+    return total / calls, answer
 
 
 def timed(call: Callable[[], Ours]) -> tuple[float, Ours]:

@@ -69,14 +69,18 @@ class Solution(NamedTuple):
     log_det: float
     gap: float
     steps: int
-    condition: float  # of M(w) in the candidates' coordinates: rounding in v is about 1e-16 of it
+    root: Floats  # (d, d) of M(w)^-1, in the candidates' coordinates
+
+    def condition(self) -> float:
+        """Of M(w) in the candidates' coordinates: rounding in v is about 1e-16 of it."""
+        return float(np.linalg.cond(self.root)) ** 2
 
 
 def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Start) -> Solution:
     """The optimal design to a gap of ``tol``, or the best that rounding allows."""
     d = candidates.dim
     working, w, inner, steps = start
-    best = Solution(working, w, -math.inf, math.inf, steps, math.inf)
+    best = Solution(working, w, -math.inf, math.inf, steps, np.eye(d))
     best_round, inner = 0, max(inner, 0.1 * tol)
     for round_ in range(ROUNDS):
         rows = candidates.rows(working)
@@ -93,7 +97,7 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
             raise np.linalg.LinAlgError("rounding has the better of these coordinates")
         nearer = gap < best.gap
         if nearer:
-            best, best_round = Solution(working, w, log_det, gap, steps, _condition(root)), round_
+            best, best_round = Solution(working, w, log_det, gap, steps, root), round_
         if gap <= tol:
             return _settled(candidates, small, best, host(rows) @ root, tol)
         if round_ - best_round > _PATIENCE:
@@ -149,11 +153,7 @@ def _settled(
     working, w = found.working[keep], found.weights[keep] / found.weights[keep].sum()
     root, log_det = small.root(candidates.rows(working), w)
     gap = candidates.look(root, working, 1).largest / d - 1
-    return Solution(working, w, log_det, gap, found.steps, _condition(root))
-
-
-def _condition(root: Floats) -> float:
-    return float(np.linalg.cond(root)) ** 2
+    return Solution(working, w, log_det, gap, found.steps, root)
 
 
 def _compiled_root(rows: Array, w: Floats) -> tuple[Floats, float]:

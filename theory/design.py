@@ -110,15 +110,17 @@ def simplex_design(
             break
         try:
             found = _generated(*quick, tol, design, small)
-            if found.condition > _WELL:  # then look again in the coordinates of what was found
+            condition = found.condition()
+            if condition > _WELL:  # then look again in the coordinates of what was found
                 design = (found.working, found.weights)
                 quick = whiten_by_moment(points, resolution, small.compiled, design)
                 if quick is None:
                     break
                 found = _generated(*quick, tol, design, small)
+                condition = found.condition()
         except np.linalg.LinAlgError:
             continue
-        if found.gap <= tol and found.condition <= _WELL:
+        if found.gap <= tol and condition <= _WELL:
             return found
     robust = whiten(name, real_array(name, host(points), (None, None)), resolution)
     there = robust._replace(points=like(robust.points, points))

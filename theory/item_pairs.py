@@ -66,7 +66,7 @@ def _in_good_coordinates(centred: Floats, resolution: float, tol: float) -> tupl
         except np.linalg.LinAlgError:
             pass
         else:
-            if found.gap <= tol and found.condition <= _WELL:
+            if found.gap <= tol and found.condition() <= _WELL:
                 return found, quick[0].log_volume
     whitened = whiten(_CENTRED, centred, resolution)
     found = _optimum(whitened.points, tol)
