@@ -24,6 +24,7 @@ from activeduel.theory import d_optimal
 @pytest.fixture(autouse=True)
 def three_turns(monkeypatch):
     monkeypatch.setattr(measure, "PATIENCE", 0.0)
+    monkeypatch.setattr(measure, "TURN", 0.0)
 
 
 TINY = {
@@ -151,6 +152,14 @@ def test_a_race_takes_turns_and_takes_ratios_turn_by_turn(monkeypatch):
     assert order == ["a", "b", "a", "b"]
     assert found.ours.repeats == found.peer.repeats == found.ratio.repeats == 2
     assert found.ratio == measure.spread([2.0, 1.0])
+
+
+def test_a_short_turn_is_filled_with_further_calls(monkeypatch):
+    monkeypatch.setattr(measure, "TURN", 0.01)
+    calls = []
+    seconds, last = measure.turn(lambda: calls.append(1) or len(calls))
+    assert last == len(calls) > 10
+    assert 0 < seconds <= 0.01 / (len(calls) - 1)
 
 
 def test_a_slow_peer_takes_one_turn():
