@@ -6,6 +6,7 @@ import math
 import naive
 import numpy as np
 import pytest
+from design_points import full_quadratic, tournament
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,19 +28,6 @@ def log_det_by_hand(points, weights):
 
 def gaussian(n, d, seed=0):
     return np.random.default_rng(seed).standard_normal((n, d))
-
-
-def full_quadratic(k):
-    """1, x_i, x_i x_j (i <= j) on {-1, 0, 1}^k."""
-    x = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=k)))
-    i, j = np.triu_indices(k)
-    return np.column_stack([np.ones(len(x)), x, x[:, i] * x[:, j]])
-
-
-def tournament(k):
-    """e_i - e_j for all pairs of k items, last coordinate dropped."""
-    i, j = np.triu_indices(k, 1)
-    return (np.eye(k)[i] - np.eye(k)[j])[:, :-1]
 
 
 # ------------------------------------------------------------------------------- closed forms
