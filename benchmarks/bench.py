@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..sim.store import write_atomically
+from .._durable import write_atomically
 from . import designs, designs_on_a_gpu, loops, selection
 from .machine import load_average, machine
 from .row import (

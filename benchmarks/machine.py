@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sim.store import code_version, package_versions
+from .._provenance import code_version, package_versions
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 

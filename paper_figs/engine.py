@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..sim.store import Store, algorithm_version, code_version, sources_version, write_atomically
+from .._durable import write_atomically
+from .._provenance import code_version
+from ..sim.store import Store, algorithm_version, sources_version
 from ..theory.checks import one_of
 from .figure import SCALES, Arrays, Experiment, Observations, PaperFigure, Settings, Table
 

@@ -8,10 +8,11 @@ import numpy as np
 from ..theory.checks import Floats, Ints
 from ..theory.estimate import fit_preferences
 from ..theory.joint_estimate import fit_jointly
+from ..theory.refit import MARGIN_SD, MEAN_SQUARE, RIDGE, dimensions, frequent
 from .kernels.random import CounterRng
 from .recorded import Recorded
 from .recorded_pool import Cells, make_cells
-from .refit import MARGIN_SD, MEAN_SQUARE, RIDGE, blank, dimensions, frequent, refit
+from .refit import blank, refit
 from .splits import reduce_features, reduced
 
 TABLE_RIDGE = 1.0  # in the annotators' table: prior sd 1 of a rationality about the pooled mean

@@ -15,11 +15,12 @@ import numpy as np
 
 from ..theory.checks import Floats, Ints, one_of, whole_number
 from ..theory.pool import Belief
+from ..theory.refit import MEAN_SQUARE, RIDGE, dimensions
 from ..theory.selectors import SELECTORS
 from .kernels.random import CounterRng
 from .recorded import Recorded
 from .recorded_pool import Cells, HeldOut, hold_out, make_cells, offer, pool_of, sell
-from .refit import MEAN_SQUARE, RIDGE, Fit, blank, dimensions, matrices, refit
+from .refit import Fit, blank, matrices, refit
 from .splits import Split, Splits, divide, reduce_features, reduced
 
 DEFAULT_SELECTORS = (

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..theory.checks import Floats, Ints
+from ..theory.components import Components, components, second_moment
 from .kernels.random import CounterRng
 from .recorded import BLOCK, Recorded
 
@@ -37,15 +38,6 @@ class Splits(NamedTuple):
     units: int
     held_units: int
     distinct: int  # different divisions that exist
-
-
-class Reduction(NamedTuple):
-    """z = differences[:, used] / scale @ basis: k uncorrelated columns, mean squared length as asked."""
-
-    used: Ints  # columns that are not constant 0 on the training pairs
-    scale: Floats  # (used,) root mean square on the training pairs
-    basis: Floats  # (used, k)
-    kept_share: float  # share of the scaled variance that the k columns keep
 
 
 def divide(recorded: Recorded, group: str | None, count: int, seed: int) -> Splits:
@@ -115,7 +107,7 @@ def _usable(recorded: Recorded, split: Split) -> bool:
 
 def reduce_features(
     recorded: Recorded, train: Ints, most: int, mean_square: float, rng: CounterRng
-) -> Reduction:
+) -> Components:
     """Scale by the root mean square, then at most ``most`` principal components (uncentred).
 
     Both are computed on the training pairs (on 20,000 random ones where there are more). Columns
@@ -124,34 +116,14 @@ def reduce_features(
     """
     if len(train) > _ROWS:
         train = train[np.sort(np.argsort(rng.random(len(train)))[:_ROWS])]
-    d = len(recorded.features.names)
-    moment = np.zeros((d, d))
-    for start in range(0, len(train), BLOCK):
-        z = recorded.differences(train[start : start + BLOCK])
-        moment += z.T @ z / len(train)
-    used = np.flatnonzero(moment.diagonal() > 0)
-    if not len(used):
-        raise ValueError(
-            f"features: found {d} columns that never differ within a training pair; "
-            "needed at least one that does. Pass features of what is compared."
-        )
-    scale = np.sqrt(moment.diagonal()[used])
-    values, vectors = _largest(moment[np.ix_(used, used)] / scale / scale[:, None], most)
-    keep = values > 1e-10 * values[0]
-    size = math.sqrt(mean_square / values[keep].sum())
-    return Reduction(used, scale, vectors[:, keep] * size, float(values[keep].sum() / len(used)))
+    blocks = (
+        recorded.differences(train[start : start + BLOCK]) for start in range(0, len(train), BLOCK)
+    )
+    moment = second_moment(blocks, len(train), len(recorded.features.names))
+    return components(moment, most, mean_square)
 
 
-def _largest(matrix: Floats, most: int) -> tuple[Floats, Floats]:
-    """Eigenvalues in descending order, at most ``most``, with their vectors as columns."""
-    from scipy.linalg import eigh
-
-    d = len(matrix)
-    values, vectors = eigh(matrix, subset_by_index=[max(0, d - most), d - 1])
-    return values[::-1], vectors[:, ::-1]
-
-
-def reduced(recorded: Recorded, reduction: Reduction, pairs: Ints) -> Floats:
+def reduced(recorded: Recorded, reduction: Components, pairs: Ints) -> Floats:
     """z (len(pairs), k) of these pairs, made block by block."""
     turn = reduction.basis / reduction.scale[:, None]
     z = np.empty((len(pairs), turn.shape[1]))

@@ -13,12 +13,10 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,12 +24,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from .._version import __version__
+from .._durable import TEMPORARY, sync_folder, write_durably
+from .._provenance import canonical, code_version, package_versions
 
 FORMAT = "activeduel-result/1"
-PACKAGES = ("numpy", "scipy", "numba", "cvxpy", "statsmodels", "matplotlib")
 _ABANDONED = 3600.0  # seconds after which a temporary folder's writer is taken for dead
-_TEMPORARY = ".tmp-"
 
 Arrays = dict[str, NDArray[Any]]
 Manifest = dict[str, Any]
@@ -51,79 +48,6 @@ def sources_version(files: Iterable[Path]) -> str:
         content = path.read_bytes()
         digest.update(f"{path.parent.name}/{path.name}:{len(content)}:".encode() + content)
     return digest.hexdigest()[:16]
-
-
-@cache
-def code_version() -> dict[str, Any]:
-    """Version, git commit and whether the tree has uncommitted changes (None outside git)."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(Path(__file__).resolve().parent), *words],
-                capture_output=True, text=True, timeout=20, check=True,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    tracked = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
-    commit = git("rev-parse", "HEAD") if tracked else None
-    status = git("status", "--porcelain") if commit else None
-    return {
-        "version": __version__,
-        "commit": commit,
-        "dirty": None if status is None else bool(status),
-    }
-
-
-@cache
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def canonical(configuration: Mapping[str, Any]) -> str:
-    """The configuration as JSON with sorted keys; ValueError when it is not plain JSON."""
-    try:
-        return json.dumps(dict(configuration), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"configuration: found something that is not plain JSON ({error}); use numbers that are "
-            "finite, text, lists and dictionaries."
-        ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that at any moment it is the old file or the new one."""
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex}")
-    try:
-        _write_durably(temporary, content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -216,16 +140,16 @@ class Store:
         }
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
-        temporary = folder.with_name(f"{_TEMPORARY}{folder.name}-{uuid.uuid4().hex}")
+        temporary = folder.with_name(f"{TEMPORARY}{folder.name}-{uuid.uuid4().hex}")
         try:
             temporary.mkdir()
-            _write_durably(temporary / "data.npz", data)
-            _write_durably(temporary / "manifest.json", _json_bytes(manifest))
-            _sync_folder(temporary)
+            write_durably(temporary / "data.npz", data)
+            write_durably(temporary / "manifest.json", _json_bytes(manifest))
+            sync_folder(temporary)
             _rename_or_accept(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         self.find(experiment, configuration)  # what another process put there must be sound
         return folder
 
@@ -243,7 +167,7 @@ def _rename_or_accept(temporary: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    for leftover in parent.glob(f"{_TEMPORARY}*"):
+    for leftover in parent.glob(f"{TEMPORARY}*"):
         try:
             abandoned = time.time() - leftover.stat().st_mtime > _ABANDONED
         except FileNotFoundError:  # its writer has just finished

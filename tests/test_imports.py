@@ -16,7 +16,7 @@ FLOOR = {"theory": 0, "sim": 1, "llm": 1, "validate": 2, "paper_figs": 2, "bench
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 GPU_BENCHMARK = ("benchmarks", "designs_on_a_gpu")  # makes its tensors itself, when it runs
 
-FRONT_DOOR = {"_version", "_numba_cache", "cli", "__main__"}
+LEAVES = {"_version", "_durable", "_provenance"}  # every floor may stand on these
 
 
 def sources():
@@ -64,7 +64,7 @@ def violations(text, parts):
                 beside = {top, target[0]} <= {"paper_figs", "validate", "benchmarks"}
                 if not beside or top == "validate":
                     yield f"{line}: {top} may not import {target[0]}"
-        elif top is not None and target[0] != "_version":
+        elif top is not None and target[0] not in LEAVES:
             yield f"{line}: {top} may not import the front door ({'.'.join(target)})"
 
 
@@ -100,7 +100,12 @@ def modules():
 
 @pytest.mark.parametrize("name", [m for m in modules() if not m.endswith("__main__")])
 def test_every_module_can_be_imported(name):
-    import_module(name)
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if name.startswith("activeduel.llm.") and error.name in HEAVY:
+            pytest.skip(f"needs {error.name}, of the extra 'llm'")
+        raise
 
 
 def fresh(code):

@@ -1,7 +1,8 @@
 """Column generation: the optimal design on few points, checked on all, enlarged where it fails.
 
-Each round solves a working set of candidates by an interior point, looks once at every candidate,
-and adds those of largest variance. The loop is written once; what the candidates are (points in
+Each round solves a working set of candidates (near the optimum by Newton steps on the support,
+before and where those fail by an interior point), looks once at every candidate, and adds those of
+largest variance. The loop is written once; what the candidates are (points in
 memory, all pairs of items, a tensor on a GPU) is behind ``Candidates``.
 """
 
@@ -13,13 +14,14 @@ import numpy as np
 
 from .checks import Floats, Ints
 from .devices import host, like
-from .interior_point import information_root, interior_point
+from .interior_point import information_root, interior_point, newton_on_support
 from .kernels import newton, passes
 from .pool import Array
 
 ROUNDS = 500  # 3 to 12 are usual
 _PATIENCE = 30  # rounds without a smaller gap: only rounding is left
 _PARALLEL = 0.95  # |cosine| of neighbours: the best of a bundle is enough
+_NEAR = 0.03  # from working to this gap on, Newton steps on the support are tried first
 
 
 class Look(NamedTuple):
@@ -48,14 +50,16 @@ class Candidates(Protocol):
         """(k, d) the candidates ``working``."""
 
     def look(self, root: Floats, working: Ints, most: int) -> Look:
-        """One look at all; up to ``most`` of those with v above d (1 + gap / 5)."""
+        """One look at all; up to ``most`` of those with v above ``level(d, gap)``."""
 
 
 class SmallSolver(NamedTuple):
     """How a working set is solved: by compiled functions, or by plain ones on any array."""
 
-    fit: Callable[[Array, Floats, float], tuple[Floats, int]]
+    interior: Callable[[Array, Floats, float], tuple[Floats, int]]
     """(rows (k, d), w > 0, tol) -> optimal weights to a gap of tol, and the Newton steps."""
+    newton: Callable[[Array, Floats, float], tuple[Floats, int, bool]]
+    """The same from near the optimum, by steps on the support; False where that does not work."""
     root: Callable[[Array, Floats], tuple[Floats, float]]
     """(rows, w) -> root of M(w)^-1, log det M(w); LinAlgError where M(w) is singular."""
     compiled: bool
@@ -81,10 +85,10 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
     d = candidates.dim
     working, w, inner, steps = start
     best = Solution(working, w, -math.inf, math.inf, steps, np.eye(d))
-    best_round, inner = 0, max(inner, 0.1 * tol)
+    best_round, inner, near = 0, max(inner, 0.1 * tol), _NEAR
     for round_ in range(ROUNDS):
         rows = candidates.rows(working)
-        w, used = small.fit(rows, w, inner)
+        w, used, near = _fitted(small, rows, w, inner, near)
         steps += used
         keep = w > 1e-3 * tol / len(w)
         if not keep.all():
@@ -107,6 +111,25 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
         working, w, inner = enlarge(working, w, look, d)
         inner = max(inner, 0.1 * tol)
     return best._replace(steps=steps)
+
+
+def _fitted(
+    small: SmallSolver, rows: Array, w: Floats, tol: float, near: float
+) -> tuple[Floats, int, float]:
+    """Optimal weights to a gap of ``tol``, the steps, and from which ``tol`` on Newton's are tried."""
+    wasted = 0
+    if tol <= near:
+        found, steps, done = small.newton(rows, w, tol)
+        if done:
+            return found, steps, near
+        wasted, near = steps, 0.1 * tol
+    found, steps = small.interior(rows, w, tol)
+    return found, wasted + steps, near
+
+
+def level(d: int, gap: float) -> float:
+    """Candidates with v above it are worth adding: all that the optimum may need, once it is near."""
+    return d * (1 - 0.2 * gap) if gap < 0.1 else d * (1 + 0.2 * min(gap, 1.0))
 
 
 def _without_next_to_nothing(working: Ints, w: Floats, gap: float) -> tuple[Ints, Floats]:
@@ -164,9 +187,14 @@ def _compiled_root(rows: Array, w: Floats) -> tuple[Floats, float]:
     return root, log_det
 
 
-def _plain_fit(rows: Array, w: Floats, tol: float) -> tuple[Floats, int]:
+def _plain_interior(rows: Array, w: Floats, tol: float) -> tuple[Floats, int]:
     found, steps = interior_point(rows, like(np.full(len(w), np.inf), rows), like(w, rows), tol)
     return host(found), steps
+
+
+def _plain_newton(rows: Array, w: Floats, tol: float) -> tuple[Floats, int, bool]:
+    found, steps, done = newton_on_support(rows, like(w, rows), tol)
+    return host(found), steps, done
 
 
 def _plain_root(rows: Array, w: Floats) -> tuple[Floats, float]:
@@ -174,5 +202,7 @@ def _plain_root(rows: Array, w: Floats) -> tuple[Floats, float]:
     return host(root), log_det
 
 
-COMPILED = SmallSolver(newton.interior_point, _compiled_root, compiled=True)
-PLAIN = SmallSolver(_plain_fit, _plain_root, compiled=False)
+COMPILED = SmallSolver(
+    newton.interior_point, newton.newton_on_support, _compiled_root, compiled=True
+)
+PLAIN = SmallSolver(_plain_interior, _plain_newton, _plain_root, compiled=False)

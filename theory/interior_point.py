@@ -1,7 +1,8 @@
 """The solver under every design here: log det M(w) over a simplex, with or without upper bounds.
 
-Primal-dual interior point; its Newton matrix is (A M^-1 A')^2 elementwise plus a diagonal. Written
-against the array API standard; without bounds ``kernels.newton`` is its compiled twin.
+Primal-dual interior point; its Newton matrix is (A M^-1 A')^2 elementwise plus a diagonal. Near the
+optimum and without bounds: Newton steps on the support. Written against the array API standard;
+without bounds ``kernels.newton`` has the compiled twins.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import cholesky
 from .devices import like, namespace
+from .kernels.newton import ATTEMPTS, CLOSE, EVEN
 from .pool import Array
 
 NEWTON_STEPS = 200  # 5 to 40 are usual
@@ -169,6 +171,39 @@ def _reach(x: Array, dx: Array) -> float:
     """The longest step with x + step dx >= 0."""
     xp, falling = namespace(x), dx < 0
     return float(xp.min(xp.where(falling, x / xp.where(falling, -dx, 1.0), float("inf"))))
+
+
+def newton_on_support(a: Array, w: Array, tol: float) -> tuple[Array, int, bool]:
+    """Maximise log det A' diag(w) A over the simplex from near the optimum: weights, steps, success.
+
+    The support is taken to be where d^2 w_i + v_i > d: to first order the weights that stay
+    positive. There v = d is wanted, and v(u) is nearly 2 v - K u with K = (A M^-1 A')^2 elementwise
+    (K w = v); elsewhere u = 0. Semismooth Newton, so a few steps where the optimum is well
+    determined; False where they lead away, or M is singular (neighbours that are all but parallel).
+    """
+    xp, d, last = namespace(a), a.shape[1], float("inf")
+    for step in range(ATTEMPTS):
+        try:
+            root, _ = information_root(a, w)
+        except np.linalg.LinAlgError:
+            return w, step, False
+        y = a @ root
+        v = xp.sum(y * y, axis=1)
+        gap = float(xp.max(v)) / d - 1
+        if gap <= tol:
+            return w, step, True
+        if not gap <= max(0.5 * last, CLOSE):
+            return w, step, False
+        last, held = gap, xp.nonzero(d * d * w + v > d)[0]
+        level, even = v[held], EVEN * v[held] ** 2
+        solve = newton_solver(y[held, :], even)
+        if solve is None:
+            return w, step, False
+        u = solve(2 * level - d + even * w[held])
+        w = xp.zeros_like(w)
+        w[held] = xp.clip(u, min=0.0)
+        w = w / xp.sum(w)
+    return w, ATTEMPTS, False
 
 
 def newton_solver(y: Array, diagonal: Array) -> Callable[[Array], Array] | None:

@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 
 from .blas import on_one_blas_thread
 from .checks import Floats, Ints, real_array
-from .column_generation import COMPILED, Look, Solution, Start, diverse, generate
+from .column_generation import COMPILED, Look, Solution, Start, diverse, generate, level
 from .design import tolerance
 from .kernels import passes
 from .whitening import rank_resolution, whiten, whiten_by_moment
@@ -127,7 +127,7 @@ class PairCandidates:
         largest, code, v = passes.largest_pairs(y[items], float(d), most + len(working))
         i, j = np.divmod(code, len(items))
         code = items[i] * size + items[j]  # items are in order, so i < j still
-        level = d * (1 + 0.2 * min(largest / d - 1, 1.0))
-        code = code[v > level][np.lexsort((code[v > level], -v[v > level]))]
+        above = v > level(d, largest / d - 1)
+        code = code[above][np.lexsort((code[above], -v[above]))]
         fresh = code[~np.isin(code, working)][:most]
         return Look(float(largest), fresh, self.rows(fresh) @ root)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .checks import Floats, Ints
-from .column_generation import Look, SmallSolver, Start, diverse, enlarge, generate
+from .column_generation import Look, SmallSolver, Start, diverse, enlarge, generate, level
 from .devices import host, like
 from .pool import Array
 from .variances import flat_nonzero, largest, variances
@@ -113,7 +113,7 @@ class PointCandidates:
         d = self.dim
         index, v = self._variances(root)
         largest_v = float(v.max())
-        above = flat_nonzero(v > d * (1 + 0.2 * min(largest_v / d - 1, 1.0)))
+        above = flat_nonzero(v > level(d, largest_v / d - 1))
         above = above[largest(v[above], most + len(working))]
         new = self._without(host(above if index is None else index[above]), working)[:most]
         return Look(largest_v, new, host(self.rows(new)) @ root)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..sim.one_reward import Annotators, Tastes
 from ..sim.recorded import Recorded
-from ..sim.refit import MOST_ANNOTATORS
 from ..sim.replay import TWIN, Replay
+from ..theory.refit import MOST_TEACHERS
 from .replay_intervals import (
     annotators_interval,
     end_of,
@@ -146,9 +146,9 @@ def annotators_note(recorded: Recorded, annotators: Annotators) -> str:
         "independent. Agreement: with the sign of the others' summed votes on the same pair, ties left out. "
         "Bought: labels, mean over splits; a selector knows an annotator only by the labels it has bought itself."
     )
-    if len(recorded.annotators) > MOST_ANNOTATORS:
+    if len(recorded.annotators) > MOST_TEACHERS:
         note += (
-            f" The {MOST_ANNOTATORS} annotators with most judgements are estimated one by one, the others "
+            f" The {MOST_TEACHERS} annotators with most judgements are estimated one by one, the others "
             "together as one."
         )
     if annotators.status != "converged":

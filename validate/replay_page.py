@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ COLOURS = {
     "uncertainty_best_teacher": ("#E69F00", ":"),
 }
 WIDE = ".plots { grid-template-columns: repeat(auto-fit, minmax(27rem, 1fr)) } .answer + .answer { margin-top: .5rem }"
+ENDS = ("estimate", "low", "high")
 BANDED = ("random", "dual")
 Summary = dict[str, Any]
 
@@ -52,7 +54,8 @@ def interval_text(
     return f"{estimate} [{low}, {high}]"
 
 
-def _image(figure: Figure, caption: str) -> str:
+def image(figure: Figure, caption: str) -> str:
+    """The figure as an image inside the page, with its caption."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     source = base64.b64encode(stream.getvalue()).decode()
@@ -62,24 +65,30 @@ def _image(figure: Figure, caption: str) -> str:
     )
 
 
-def _style(name: str) -> dict[str, Any]:
+def style(name: str) -> dict[str, Any]:
+    """How a selector's line looks, everywhere the same."""
     colour, line = COLOURS.get(name, ("#666666", "-"))
     return {"color": colour, "linestyle": line, "linewidth": 2.4 if name == "dual" else 1.5}
 
 
-def _draw_band(axes: Axes, labels: list[int], band: dict[str, list[float]], name: str) -> None:
-    """A curve in %, above the band of random or dual."""
-    mean, low, high = ([100 * x for x in band[key]] for key in ("estimate", "low", "high"))
-    axes.plot(labels, mean, label=name, zorder=3 if name in BANDED else 2, **_style(name))
-    if name in BANDED:
-        colour = _style(name)["color"]
-        axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+def draw_band(
+    axes: Axes,
+    x: Sequence[float],
+    band: dict[str, list[Any]],
+    name: str,
+    filled: Collection[str] = BANDED,
+) -> None:
+    """A curve in %; those of ``filled`` above the band of their interval."""
+    mean, low, high = ([100 * v for v in band[k] if v is not None] for k in ENDS)
+    axes.plot(x, mean, label=name, zorder=3 if name in filled else 2, **style(name))
+    if name in filled and len(low) == len(high) == len(x):
+        axes.fill_between(x, low, high, color=style(name)["color"], alpha=0.15, lw=0, zorder=1)
 
 
 def _draw_agreement(axes: Axes, summary: Summary) -> None:
     labels, judged = summary["labels"], summary["one_reward"]
     for name, band in summary["curves"].items():
-        _draw_band(axes, labels, band, name)
+        draw_band(axes, labels, band, name)
     feature = [100 * x for x in summary["best_feature"]["estimate"]]
     axes.plot(labels, feature, color="#777777", linestyle=":", label="best single feature")
     for key, text, line in (
@@ -96,7 +105,7 @@ def _draw_agreement(axes: Axes, summary: Summary) -> None:
 def _draw_differences(axes: Axes, summary: Summary) -> None:
     axes.axhline(0, color="#000000", linewidth=1.2, linestyle="--")
     for name, band in summary["differences"].items():
-        _draw_band(axes, summary["labels"], band, name)
+        draw_band(axes, summary["labels"], band, name)
     axes.set(xlabel="labels bought", ylabel="agreement minus random's, in points")
     if summary["differences"]:
         axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
@@ -106,7 +115,7 @@ def _draw_savings(axes: Axes, summary: Summary) -> None:
     """Intervals of the saving; an arrow where no saving at all is not ruled out."""
     rows = [row for row in summary["selectors"] if "saving" in row][::-1]
     for y, row in enumerate(rows):
-        colour = _style(row["selector"])["color"]
+        colour = style(row["selector"])["color"]
         estimate, low, high = (row["saving"][k] for k in ("estimate", "low", "high"))
         ends = [-8.0 if low is None else 100 * low, -8.0 if high is None else 100 * high]
         axes.plot(ends, [y, y], color=colour, linewidth=2)
@@ -171,11 +180,11 @@ def plots(summary: Summary) -> list[str]:
         with matplotlib.rc_context(PLOT_STYLE):
             figure = Figure(figsize=(6.4, 4.4), layout="constrained")
             draw(figure.add_subplot(), summary)
-            out.append(_image(figure, caption))
+            out.append(image(figure, caption))
     return out
 
 
-def _table(head: list[str], rows: list[list[str]], texts: int = 1) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
     """A table whose first ``texts`` columns are text, the others numbers."""
     kind = ["" if i < texts else ' class="num n"' for i in range(len(head))]
     top = "".join(f"<th{k}>{escape(h)}</th>" for k, h in zip(kind, head, strict=True))
@@ -251,7 +260,7 @@ def page(summary: Summary) -> str:
     )
     others = "".join(f"<li>{escape(r['in_words'])}</li>" for r in rows if r["in_words"] != answer)
     method = "".join(f"<li>{escape(m)}</li>" for m in summary["method"])
-    table, people = _table(*selector_cells(summary)), _table(*annotator_cells(summary))
+    selectors, people = table(*selector_cells(summary)), table(*annotator_cells(summary))
     manifest = json.dumps(summary["configuration"], indent=1)
     whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -260,7 +269,7 @@ def page(summary: Summary) -> str:
         "<h1>Would active selection have saved labels?</h1>"
         f'<p class="soft">{escape(summary["origin"])}</p>'
         f'{caution}<p class="answer{bad}"><b>{escape(answer)}</b> {escape(summary["room"]["in_words"])}</p>'
-        f'<ul class="soft">{others}</ul><div class="plots">{"".join(plots(summary))}</div><p></p>{table}'
+        f'<ul class="soft">{others}</ul><div class="plots">{"".join(plots(summary))}</div><p></p>{selectors}'
         f'<section id="one-reward"><h2>Is one shared reward right?</h2><p class="answer{wrong}">'
         f"<b>{escape(judged['verdict'].capitalize())}.</b> {escape(judged['in_words'])}</p></section>"
         f"<section><h2>Whose answers were worth asking?</h2><p>{escape(summary['worth_asking'])}</p>{people}"

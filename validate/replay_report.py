@@ -17,11 +17,13 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from .._durable import write_atomically
+from .._provenance import canonical
 from .._version import __version__
 from ..sim.one_reward import compare_tastes, describe_annotators
 from ..sim.recorded import read_recorded
 from ..sim.replay import DEFAULT_SELECTORS, Plan, plan_replay, replay
-from ..sim.store import algorithm_version, canonical, write_atomically
+from ..sim.store import algorithm_version
 from .replay_annotators import WRONG
 from .replay_page import Summary, annotator_cells, page, selector_cells
 from .replay_summary import summarise
@@ -51,7 +53,7 @@ def run_replay(options: Options, console: Console | None = None) -> Summary:
     Raises ``ValueError`` on broken files or options, and rather than overwrite anything but an
     earlier replay of the same files and settings. The same seed gives the same files.
     """
-    console, started = console or _console(), time.perf_counter()
+    console, started = console or plain_console(), time.perf_counter()
     recorded = read_recorded(options.judgements, options.features, options.group)
     plan, splits = plan_replay(
         recorded,
@@ -85,7 +87,8 @@ def run_replay(options: Options, console: Console | None = None) -> Summary:
     return summary
 
 
-def _console() -> Console:
+def plain_console() -> Console:
+    """Where a report is printed: wide enough for its tables also without a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=max(console.width, 110))
 
@@ -159,7 +162,8 @@ def _earlier(folder: Path) -> str | None:
         return None
 
 
-def _rich(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
+def rich_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
+    """The cells of a page's table for the terminal."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for i, title in enumerate(head):
         table.add_column(
@@ -175,13 +179,13 @@ def _rich(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Tab
 
 def print_summary(summary: Summary, console: Console) -> None:
     """The tables and the answers in words."""
-    console.print(_rich(*selector_cells(summary), console.width))
+    console.print(rich_table(*selector_cells(summary), console.width))
     head, rows = annotator_cells(summary)
     if len(rows) > SHOWN:
         half = SHOWN // 2
         more = [f"... {len(rows) - SHOWN} more", *[""] * (len(head) - 1)]
         rows = [*rows[:half], more, *rows[-half:]]
-    console.print(_rich(head, rows, console.width))
+    console.print(rich_table(head, rows, console.width))
     for row in summary["selectors"]:
         if "in_words" in row:
             console.print(

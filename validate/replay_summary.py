@@ -8,15 +8,10 @@ import numpy as np
 from ..sim.one_reward import Annotators, Tastes
 from ..sim.recorded import Recorded
 from ..sim.recorded_pool import LARGEST_OFFER
-from ..sim.refit import (
-    LABELS_PER_DIMENSION,
-    MARGIN_SD,
-    MOST_DIMENSIONS,
-    RATIONALITY_GROWTH,
-    RIDGE,
-)
+from ..sim.refit import RATIONALITY_GROWTH
 from ..sim.replay import TWIN, Replay
 from ..theory.checks import Floats, Ints
+from ..theory.refit import LABELS_PER_DIMENSION, MARGIN_SD, MOST_DIMENSIONS, RIDGE
 from .replay_annotators import WRONG, annotator_rows, annotators_note, one_reward, worth_asking
 from .replay_intervals import Interval, end_of, percent, points, resampled_interval
 
@@ -28,19 +23,22 @@ def smoothed(curve: Floats) -> Floats:
     return np.asarray(isotonic_regression(curve).x)
 
 
-def labels_needed(lead: Floats, labels: Ints, held_per_training: float) -> Interval:
+def labels_needed(
+    lead: Floats, labels: Ints | Floats, held_per_training: float, step: float = 0.0
+) -> Interval:
     """Labels from which a selector is level with random's end, given its lead (J, c) over that.
 
     Estimate: where the smoothed mean lead reaches 0. Interval: the tests of "lead = 0" at each
     checkpoint, inverted. high: going back from the budget, the last checkpoint of the unbroken run
     whose intervals lie above 0 (a fixed sequence of tests, so their number costs nothing); low: the
     first checkpoint whose interval does not lie below 0. None = beyond the budget, not seen.
+    ``labels`` may as well be money; ``step`` as in ``resampled_interval``.
 
     >>> lead = np.array([[-0.2, 0.0, 0.3], [-0.2, 0.0, 0.3]])
     >>> labels_needed(lead, np.array([10, 20, 30]), 0.5)
     {'estimate': 20.0, 'low': 20.0, 'high': 30.0}
     """
-    bands = [resampled_interval(column, held_per_training) for column in lead.T]
+    bands = [resampled_interval(column, held_per_training, step) for column in lead.T]
     level = np.flatnonzero(smoothed(lead.mean(axis=0)) >= 0)
     not_below = [i for i, band in enumerate(bands) if end_of(band, "high") >= 0]
     above = len(bands)
@@ -129,8 +127,9 @@ def _curves(replay: Replay) -> dict[str, Floats]:
     return curves
 
 
-def _band(curves: Floats, ratio: float) -> dict[str, list[float | None]]:
-    found = [resampled_interval(column, ratio) for column in curves.T]
+def band(curves: Floats, ratio: float, step: float = 0.0) -> dict[str, list[float | None]]:
+    """Mean and interval at each checkpoint of the curves (J, c) of one value a split."""
+    found = [resampled_interval(column, ratio, step) for column in curves.T]
     return {key: [i[key] for i in found] for key in ("estimate", "low", "high")}
 
 
@@ -165,13 +164,13 @@ def summarise(
     return {
         "command": "replay",
         "labels": plan.labels.tolist(),
-        "curves": {name: _band(curve, ratio) for name, curve in curves.items()},
+        "curves": {name: band(curve, ratio) for name, curve in curves.items()},
         "differences": {
-            name: _band(curve - curves["random"], ratio)
+            name: band(curve - curves["random"], ratio)
             for name, curve in curves.items()
             if name != "random"
         },
-        "best_feature": _band(replay.best_feature, ratio),
+        "best_feature": band(replay.best_feature, ratio),
         "selectors": rows,
         "answer": _answer(rows),
         "room": room(replay, ratio),

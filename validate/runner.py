@@ -19,14 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..sim.store import (
-    Store,
-    algorithm_version,
-    code_version,
-    package_versions,
-    sources_version,
-    write_atomically,
-)
+from .._durable import write_atomically
+from .._provenance import code_version, package_versions
+from ..sim.store import Store, algorithm_version, sources_version
 from .claim import SUPPORTED, Claim, Observations, Run, Statistic, Test
 from .progress import Display
 from .verdict import caught, holm, p_value, refuted, smallest_detectable, verdict

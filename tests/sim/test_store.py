@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from activeduel._provenance import canonical
 from activeduel.sim import store as store_module
-from activeduel.sim.store import Store, canonical, write_atomically
+from activeduel.sim.store import Store
 
 SETTING = {"horizon": 10, "gap": 0.5, "sizes": [1, 2]}
 
@@ -219,18 +219,3 @@ def test_a_kill_at_any_moment_leaves_nothing_or_the_full_result(store):
         found = [here.find("demo/one", {"i": i}) is not None for i in range(100)]
         assert found == sorted(found, reverse=True)  # complete up to some point, absent after it
         save(here)
-
-
-def test_writing_atomically_replaces_whole_files_only(tmp_path, monkeypatch):
-    path = tmp_path / "report.json"
-    write_atomically(path, b"old")
-
-    def no_disk(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(store_module.os, "fsync", no_disk)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and [p.name for p in Path(tmp_path).iterdir()] == [
-        "report.json"
-    ]

@@ -1,4 +1,4 @@
-"""Compiled twin of ``theory.interior_point`` without upper bounds: the weights of a small set of points.
+"""Compiled twins of ``theory.interior_point`` without upper bounds: the weights of a small set of points.
 
 The same optimum by another way: a penalty d sum w in place of the constraint sum w = 1, which spares a
 third of the triangular solves. The Newton matrix is k by k: for k up to some thousand points.
@@ -14,6 +14,9 @@ from .lapack import upper_factor, upper_gram
 # Sums may be taken in any order (vector lanes); one machine always takes the same one.
 SUMS = {"reassoc", "contract", "nsz"}
 STEPS = 200  # 5 to 40 are usual
+ATTEMPTS = 8  # 1 to 4 are usual
+CLOSE = 0.03  # to this gap steps may lead away: they are finding the support
+EVEN = 1e-9  # of its square joins the diagonal: duplicates share evenly what one would get
 
 
 @njit(error_model="numpy", cache=True)
@@ -78,14 +81,14 @@ def _solve(upper, r, out):
 
 
 @njit(error_model="numpy", fastmath=SUMS, cache=True)
-def _newton_matrix(y, w, s, out):
-    """The upper triangle of ``out`` = factor of (y y')^2 elementwise + diag(s / w); False if none."""
+def _newton_matrix(y, diagonal, out):
+    """The upper triangle of ``out`` = factor of (y y')^2 elementwise + diagonal; False if none."""
     upper_gram(y, out)
-    for i in range(w.size):
+    for i in range(diagonal.size):
         row = out[i]
-        for j in range(i, w.size):
+        for j in range(i, diagonal.size):
             row[j] *= row[j]
-        row[i] += s[i] / w[i]
+        row[i] += diagonal[i]
     return upper_factor(out)
 
 
@@ -164,7 +167,9 @@ def interior_point(a, start, tol):
         if step == 0:
             for i in range(k):
                 s[i] = max(d - v[i], 0.1 * (largest - d))
-        if not _newton_matrix(y, w, s, kernel):
+        for i in range(k):
+            r[i] = s[i] / w[i]
+        if not _newton_matrix(y, r, kernel):
             return best_w, step
         for i in range(k):
             to[i] = 0.0
@@ -183,3 +188,31 @@ def interior_point(a, start, tol):
             w[i] += primal * dw[i]
             s[i] += dual * ds[i]
     return best_w, STEPS
+
+
+@njit(error_model="numpy", cache=True)
+def newton_on_support(a, start, tol):
+    """As ``theory.interior_point.newton_on_support``: weights, the steps used, whether they got there."""
+    k, d = a.shape
+    w, v, u, root = start.copy(), np.empty(k), np.empty(k), np.empty((d, d))
+    buffer, last = np.empty(k * k), np.inf
+    for step in range(ATTEMPTS):
+        w /= w.sum()
+        if math.isnan(information_root(a, w, root)):
+            return w, step, False
+        y = np.dot(a, root)
+        gap = row_norms(y, v) / d - 1
+        if gap <= tol:
+            return w, step, True
+        if not gap <= max(0.5 * last, CLOSE):
+            return w, step, False
+        last = gap
+        held = np.flatnonzero(d * d * w + v > d)
+        size, level = held.size, v[held]
+        kernel, even = buffer[: size * size].reshape((size, size)), EVEN * level * level
+        if not _newton_matrix(y[held], even, kernel):
+            return w, step, False
+        _solve(kernel, 2 * level - d + even * w[held], u[:size])
+        w[:] = 0.0
+        w[held] = np.maximum(u[:size], 0.0)
+    return w, ATTEMPTS, False

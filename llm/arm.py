@@ -1,0 +1,353 @@
+"""One arm of a run: a selector that buys labels on one split, round after round, and what it learns.
+
+An arm is a function of the configuration, the data and the answers: every draw is named by what it
+is for, and every answer comes through the ledger. So a run that was broken walks the same rounds
+again, finds them answered, and goes on where the answers end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..theory.checks import Floats, Ints
+from ..theory.selectors import SELECTORS, Rng
+from .asking import ask_all
+from .config import Config
+from .data import Text, TextPool, split
+from .head import Fit, Projection, accuracy, belief, length_margins, project, refit
+from .ledger import Asked, Ledger, Row
+from .stages import Say, quiet, stage
+from .teachers import Question, Teacher, make
+
+WARM_UP_SHARE = 1 / 6  # of the budget, spent at random before anyone chooses
+BASE = "base"  # the state of the model as it was given
+
+
+class Name(NamedTuple):
+    """Who chooses, and on which split."""
+
+    selector: str
+    replicate: int
+
+    def __str__(self) -> str:
+        return f"{self.selector}/{self.replicate}"
+
+
+class State(NamedTuple):
+    """The model that phi comes from."""
+
+    id: str
+    phi: NDArray[np.floating]  # (n, 2, d_model)
+    projection: Projection
+    z: Floats  # (train, k)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What an arm has bought, in the order asked: (r,) each."""
+
+    pair: Ints  # row of the pool
+    teacher: Ints
+    preference: Floats  # NaN: could not be read
+    money: float
+
+    @property
+    def usable(self) -> int:
+        """How many could be read."""
+        return int((~np.isnan(self.preference)).sum())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Everything that one arm works with."""
+
+    name: Name
+    config: Config
+    pool: TextPool
+    ledger: Ledger
+    place: Mapping[str, int]  # pair id -> row of the pool
+    truth: Floats  # (n,)
+    lengths: Ints  # (n, 2) characters of the responses
+    train: Ints
+    test: Ints
+    teachers: Mapping[str, Teacher]
+    stated: Floats  # (m, K) rationality
+    cost: Floats  # (m,)
+    capacity: Ints  # (train, m) labels obtainable
+    say: Say = quiet
+
+    @classmethod
+    def open(
+        cls, name: Name, config: Config, pool: TextPool, ledger: Ledger, say: Say = quiet
+    ) -> Arm:
+        """The arm on its split, with its own teachers; ``ValueError`` as ``split`` and the teachers say."""
+        options = config.selection
+        train, test = split(pool, config.data.test_fraction, options.seed, name.replicate)
+        seed = named_seed(options.seed, name.replicate, "teachers")
+        teachers = {t.name: make(t, pool, seed=seed) for t in config.teachers}
+        return cls(
+            name=name,
+            config=config,
+            pool=pool,
+            ledger=ledger,
+            place={pair_id: i for i, pair_id in enumerate(pool.pair_ids)},
+            truth=pool.truth(),
+            lengths=np.array([[characters(r) for r in both] for both in pool.responses]),
+            train=train,
+            test=test,
+            teachers=teachers,
+            stated=np.array([t.rationality_in(pool.context_types) for t in config.teachers]),
+            cost=np.array([t.cost for t in config.teachers]),
+            capacity=np.stack([t.capacity()[train] for t in teachers.values()], axis=1),
+            say=say,
+        )
+
+    @property
+    def expected_labels(self) -> float:
+        """Labels that the budget buys at the mean price."""
+        return self.config.selection.budget / float(self.cost.mean())
+
+    def state(self, identity: str, phi: NDArray[np.floating]) -> State:
+        """A model state with its projection, learned from the training pairs."""
+        most = self.config.selection.max_dimensions
+        projection = project(phi, self.train, self.expected_labels, most)
+        return State(identity, phi, projection, projection.differences(phi, self.train))
+
+    def labels(self, rows: Sequence[Row]) -> Labels:
+        """What the ledger's rows say."""
+        seat = {name: j for j, name in enumerate(self.teachers)}
+        return Labels(
+            np.array([self.place[row.pair_id] for row in rows], dtype=np.int64),
+            np.array([seat[row.teacher] for row in rows], dtype=np.int64),
+            np.array([np.nan if row.preference is None else row.preference for row in rows]),
+            float(sum(row.price for row in rows)),
+        )
+
+    def counts(self, labels: Labels) -> Ints:
+        """(train, m) labels asked so far."""
+        counts = np.zeros(self.capacity.shape, dtype=np.int64)
+        np.add.at(counts, (np.searchsorted(self.train, labels.pair), labels.teacher), 1)
+        return counts
+
+    def fit(self, state: State, labels: Labels) -> Fit:
+        """The reward after these labels."""
+        return refit(
+            state.z,
+            self.pool.context[self.train],
+            np.searchsorted(self.train, labels.pair),
+            labels.teacher,
+            labels.preference,
+            self.stated,
+            estimate=self.config.selection.estimate_rationality,
+        )
+
+    def ask(self, rows: Sequence[Asked], numbers: Sequence[int]) -> dict[str, float | None]:
+        """Put questions to their teachers, through the ledger; the answers by key.
+
+        ``numbers``: how many labels of the same teacher on the same pair came before each.
+        """
+        questions = [
+            (row, self._question(row.key, self.place[row.pair_id], number))
+            for row, number in zip(rows, numbers, strict=True)
+        ]
+        what = f"{self.name}: labels of round {rows[0].round}"
+        return ask_all(
+            self.ledger, self.teachers, questions, lambda done, total: self.say(what, done, total)
+        )
+
+    def _question(self, key: str, pair: int, number: int) -> Question:
+        pool = self.pool
+        return Question(
+            key=key,
+            pair=pair,
+            number=number,
+            pair_id=pool.pair_ids[pair],
+            prompt=pool.prompts[pair],
+            responses=pool.responses[pair],
+            context=int(pool.context[pair]),
+        )
+
+    def evaluation(self, state: State, fit: Fit, labels: Labels) -> dict[str, Any]:
+        """What the head knows of the held-out pairs, and from how much."""
+        rewards = state.projection.rewards(state.phi, fit.theta, self.test)
+        truth, usable = self.truth[self.test], ~np.isnan(labels.preference)
+        longer = length_margins(self.lengths, labels.pair[usable], labels.preference[usable])
+        return {
+            "asked": len(labels.pair),
+            "usable": labels.usable,
+            "money": labels.money,
+            "accuracy": accuracy(rewards[:, 0] - rewards[:, 1], truth),
+            "length_accuracy": accuracy(longer[self.test], truth),
+            "dimensions": state.z.shape[1],
+            "kept_share": state.projection.kept_share,
+            "status": fit.status,
+            "rationality": {
+                name: dict(zip(self.pool.context_types, map(float, row), strict=True))
+                for name, row in zip(self.teachers, fit.rationality, strict=True)
+            },
+            "estimated": fit.rationality_status == "estimated",
+            "state": state.id,
+        }
+
+    def split_facts(self) -> dict[str, Any]:
+        """What is held out."""
+        gold, truth = self.pool.gold[self.test], self.truth[self.test]
+        known = ~np.isnan(truth)
+        from_gold = int((known & ~np.isnan(gold)).sum())
+        kinds = {int(known.sum()): "gold", 0: "majority"}
+        return {
+            "train_pairs": len(self.train),
+            "test_pairs": len(self.test),
+            "train_prompts": len(np.unique(self.pool.group[self.train])),
+            "test_prompts": len(np.unique(self.pool.group[self.test])),
+            "decided_test_pairs": int(((truth == 0) | (truth == 1)).sum()),
+            "truth": kinds.get(from_gold, "both"),
+        }
+
+
+def walk(
+    arm: Arm,
+    base: State,
+    retrain: Callable[[Arm, int, Labels], State | None] = lambda arm, number, labels: None,
+) -> tuple[State, Fit]:
+    """Buy until the budget is spent; the last state and fit.
+
+    ``retrain(arm, round, labels)`` may return a new model state after a round. Raises ``Waiting``
+    where people have to answer first; the next call goes on from there.
+    """
+    state, number = base, 0
+    labels = arm.labels([])
+    fit = arm.fit(state, labels)
+    arm.ledger.record(str(arm.name), 0, "split", arm.split_facts())
+    known = {r for _, r, _, _ in arm.ledger.records(str(arm.name), "evaluation")}
+    while rows := _questions(arm, state, fit, labels, number):
+        with stage(arm.ledger, str(arm.name), number, "ask"):
+            arm.ask(rows, _numbers(arm, labels, rows))
+        labels = arm.labels(arm.ledger.rows(str(arm.name), upto_round=number))
+        with stage(arm.ledger, str(arm.name), number, "refit"):
+            fit = arm.fit(state, labels)
+        if number not in known:
+            arm.ledger.record(
+                str(arm.name), number, "evaluation", arm.evaluation(state, fit, labels)
+            )
+        new = retrain(arm, number, labels)
+        if new is not None:
+            state, fit = new, arm.fit(new, labels)
+        number += 1
+        arm.say(f"{arm.name}: budget", round(labels.money), round(arm.config.selection.budget))
+    return state, fit
+
+
+def _questions(arm: Arm, state: State, fit: Fit, labels: Labels, number: int) -> list[Asked]:
+    """The questions of a round: as the ledger has them, else as they are chosen now; none: all spent."""
+    name = str(arm.name)
+    asked = [row for row in arm.ledger.rows(name, upto_round=number) if row.round == number]
+    if asked:
+        return [row.asked for row in asked]
+    with stage(arm.ledger, name, number, "select"):
+        picks = choose(arm, state, fit, labels, number)
+    out, teachers, counts = [], list(arm.teachers), arm.counts(labels)
+    for position, (row, j, score) in enumerate(picks):
+        pair_id, teacher = arm.pool.pair_ids[arm.train[row]], teachers[j]
+        key = arm.ledger.key(name, pair_id, teacher, int(counts[row, j]))
+        counts[row, j] += 1
+        price = float(arm.cost[j])
+        out.append(Asked(key, name, number, position, pair_id, teacher, price, score, state.id))
+    return out
+
+
+def _numbers(arm: Arm, labels: Labels, rows: Sequence[Asked]) -> list[int]:
+    """How many labels of the same teacher on the same pair come before each of these."""
+    counts, teachers, out = arm.counts(labels), list(arm.teachers), []
+    for asked in rows:
+        cell = np.searchsorted(arm.train, arm.place[asked.pair_id]), teachers.index(asked.teacher)
+        out.append(int(counts[cell]))
+        counts[cell] += 1
+    return out
+
+
+Pick = tuple[int, int, float]  # row of the training pairs, teacher, score
+
+
+def choose(arm: Arm, state: State, fit: Fit, labels: Labels, number: int) -> list[Pick]:
+    """What to ask in a round: round 0 is the warm-up, every later one the selector's."""
+    options, counts = arm.config.selection, arm.counts(labels)
+    left = options.budget - labels.money
+    if number == 0:
+        warm_up = options.budget * WARM_UP_SHARE if options.warm_up is None else options.warm_up
+        shared = _shared(arm, min(warm_up, left))
+        for row, j, _ in shared:
+            counts[row, j] += 1
+        rest = min(warm_up, left) - sum(float(arm.cost[j]) for _, j, _ in shared)
+        # named alike in all arms of a replicate, so that they start from the same labels
+        rng = generator(options.seed, arm.name.replicate, "warm-up", 0)
+        picks = [*shared, *_select(arm, state, fit, counts, "random", rest, rng)]
+        if picks:
+            return picks
+    rule = arm.name.selector
+    rng = generator(options.seed, arm.name.replicate, rule, number)
+    return _select(arm, state, fit, counts, rule, min(options.label_batch, left), rng)
+
+
+def _select(
+    arm: Arm, state: State, fit: Fit, counts: Ints, rule: str, money: float, rng: Rng
+) -> list[Pick]:
+    context = arm.pool.context[arm.train]
+    pool, known = belief(state.z, context, fit, arm.cost, arm.capacity, counts)
+    open_ = pool.available != 0
+    if not open_.any() or money < arm.cost[open_.any(axis=0)].min():
+        return []
+    if (pool.available >= 0).all():
+        money = min(money, float((pool.available * arm.cost).sum()))
+    picks = SELECTORS[rule](pool, known, money, rng)
+    return [
+        (int(i), int(j), float(score))
+        for i, j, score in zip(picks.pair, picks.teacher, picks.score, strict=True)
+    ]
+
+
+def _shared(arm: Arm, money: float) -> list[Pick]:
+    """Random training pairs that every teacher answers, so that teachers can be compared."""
+    wanted = arm.config.selection.shared_pairs
+    if not wanted or not arm.config.selection.estimate_rationality:
+        return []
+    price = wanted * float(arm.cost.sum())
+    able = np.flatnonzero((arm.capacity != 0).all(axis=1))
+    if price > money or len(able) < wanted:
+        raise ValueError(
+            f"shared_pairs: found {wanted}, which cost {price:g} with every teacher; needed at most "
+            f"the warm-up's {money:g}, and pairs that every teacher can answer ({len(able)}). Ask for "
+            "fewer, or raise warm_up."
+        )
+    rng = generator(arm.config.selection.seed, arm.name.replicate, "shared", 0)
+    rows = able[np.argsort(rng.random(len(able)), kind="stable")[:wanted]]
+    return [(int(row), j, float("nan")) for row in rows for j in range(len(arm.teachers))]
+
+
+def named_seed(seed: int, replicate: int, purpose: str, number: int = 0) -> int:
+    """63 bits that are a function of what they are for."""
+    text = json.dumps([seed, replicate, purpose, number])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def generator(seed: int, replicate: int, purpose: str, number: int) -> np.random.Generator:
+    """Draws named by what they are for, so that they depend on no order."""
+    return np.random.Generator(np.random.Philox(named_seed(seed, replicate, purpose, number)))
+
+
+def characters(text: Text) -> int:
+    """Length of a response in characters."""
+    return len(text) if isinstance(text, str) else sum(len(m["content"]) for m in text)
+
+
+def states_folder(run: Path, arm: Name) -> Path:
+    """Where an arm's trained models stand."""
+    return run / "models" / arm.selector / str(arm.replicate)

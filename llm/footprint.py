@@ -1,0 +1,219 @@
+"""Memory, disk and time of a run, estimated by stage before it starts; ``stages.py`` measures them.
+
+What a number is made of stands beside it. Parameters are counted (``model_size``), activations follow
+a formula that agrees with torch's saved tensors, and time is counted flops over a rate measured here
+times a stated efficiency: expect memory within a quarter, time within a factor of two.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from ..theory.checks import Floats
+from .config import Config, ModelOptions
+from .model_size import (
+    BYTES,
+    ModelSize,
+    Precision,
+    count,
+    forward_flops,
+    inference_bytes,
+    layer_bytes,
+    lora_parameters,
+    saved_bytes,
+    training_factor,
+    weight_bytes,
+)
+
+FORWARD, TRAINING = 0.5, 0.4  # share of the matrix rate that a pass reaches: assumed, not measured
+RESERVE = 1.05  # what a GPU's allocator keeps beside what is used
+_CHUNK = 1024  # rows of logits that our own loss turns to float32 at once
+_TILE = 4096 * 32768  # logits that TRL's fused head holds at once
+_HOST_FLOPS = 2e9  # of the head's linear algebra in float64: assumed
+
+@dataclass(frozen=True)
+class Footprint:
+    """The estimate: lines, stage by stage."""
+
+    lines: tuple[Line, ...]
+    device: str  # "cpu" or "cuda"
+    rate: float | None  # flop/s of a matrix product in the computing type, None: not measured
+
+    @property
+    def known(self) -> bool:
+        """Whether every line's memory is known."""
+        return all(line.bytes is not None or line.seconds is not None for line in self.lines)
+
+    def stages(self) -> tuple[str, ...]:
+        """Their names, in the order in which they run."""
+        return tuple(dict.fromkeys(line.stage for line in self.lines))
+
+    def held(self, stage: str, *places: Place) -> float:
+        """Bytes of one stage in these places."""
+        here = (x for x in self.lines if x.stage == stage and x.place in places)
+        return math.fsum(x.bytes or 0.0 for x in here)
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the largest stage, in the memory where the model is."""
+        places: tuple[Place, ...] = ("device", "host") if self.device == "cpu" else ("device",)
+        return max((self.held(stage, *places) for stage in self.stages()), default=0.0)
+
+    @property
+    def disk(self) -> float:
+        """Bytes that the run leaves on the disk, or has there at one time."""
+        return math.fsum(self.held(stage, "disk") for stage in self.stages())
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return math.fsum(line.seconds or 0.0 for line in self.lines)
+
+
+def fits(footprint: Footprint, free_bytes: float) -> bool | None:
+    """Whether the largest stage fits into ``free_bytes``; None where it is not known and small so far.
+
+    On a GPU 5 % more is wanted: its allocator holds more than is used.
+    """
+    reserve = RESERVE if footprint.device == "cuda" else 1.0
+    if footprint.peak * reserve > free_bytes:
+        return False
+    return True if footprint.known else None
+
+
+def require_fit(footprint: Footprint, free_bytes: float, *, anyway: bool = False) -> None:
+    """``ValueError`` with the table where the run does not fit and ``anyway`` is not said."""
+    if anyway or fits(footprint, free_bytes) is not False:
+        return
+    raise ValueError(
+        f"memory: found {bytes_text(free_bytes)} free on this {footprint.device}; needed "
+        f"{bytes_text(footprint.peak)} at the peak. Use LoRA (use_peft), load_in_4bit, "
+        "gradient_checkpointing, a smaller per_device_train_batch_size or max_length, or say --yes "
+        f"to start all the same.\n{table(footprint)}"
+    )
+
+
+def free_bytes(device: str) -> float:
+    """Memory that is free now on "cuda" or "cpu" (there also by the limit of a container)."""
+    if device == "cuda":
+        return float(torch.cuda.mem_get_info()[0])
+    free = [_kilobytes_available() * 1024.0]
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        free.append(float(limit - int((group / "memory.current").read_text())))
+    except (OSError, ValueError):
+        pass  # no limit ("max"), or no such file
+    return min(free)
+
+
+def _kilobytes_available() -> float:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1])
+    except OSError:
+        pass
+    return math.inf
+
+
+def matrix_rate(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
+    """Flop a second of n x n matrix products here and now, for about so many seconds."""
+    n = 8192 if device == "cuda" else 1024
+    generator = torch.Generator(device).manual_seed(0)
+    a = torch.randn((n, n), generator=generator, device=device, dtype=torch.float32).to(dtype)
+    float((a @ a)[0, 0])  # warm
+    start, products = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < seconds or not products:
+        for _ in range(8 if device == "cuda" else 1):
+            b = a @ a
+            products += 1
+        float(b[0, 0])  # waits for the device
+        passed = time.perf_counter() - start
+    return 2.0 * n**3 * products / passed
+
+
+# ----------------------------------------------------------------------------------- estimate
+
+
+def estimate(
+    config: Config,
+    pool_size: int,
+    token_counts: ArrayLike,
+    *,
+    device: str | None = None,
+    rate: float | None = None,
+    model_config: Any = None,
+) -> Footprint:
+    """Memory, disk and time of ``config`` on a pool of ``pool_size`` pairs.
+
+    ``token_counts``: tokens of a prompt with one response, of every text of the pool or of a sample.
+    ``device``: "cpu" or "cuda", by default what the configuration means here. ``rate``: flop/s of a
+    matrix product, by default measured in half a second (None stays None for a device that is not
+    here, then no times are given). ``model_config``: a transformers configuration, by default the
+    model's own; where that cannot be had its lines say "unknown" and why.
+    """
+    gpu = torch.cuda.is_available()
+    place = device or ("cuda" if gpu and config.model.device != "cpu" else "cpu")
+    size, reason = _size(config.model, model_config)
+    counts = np.minimum(np.asarray(token_counts, dtype=float).ravel(), config.features.max_length)
+    if not len(counts) or not (counts >= 1).all():
+        raise ValueError(
+            "token_counts: found none, or one below 1; needed the tokens of at least one text."
+        )
+    run = _Run(config, size, reason, pool_size, counts, place, 0.0)
+    if rate is None and (place == "cpu" or gpu):
+        rate = matrix_rate(place, getattr(torch, run.computing))
+    run = _Run(config, size, reason, pool_size, counts, place, rate)
+    return Footprint(tuple(_lines(run)), place, rate)
+
+
+# -------------------------------------------------------------------------------------- table
+
+
+def table(footprint: Footprint) -> str:
+    """The estimate as text: a line a thing, a sum a stage, and what the run needs in all."""
+    rows = [("stage", "what", "memory", "disk", "time", "how computed")]
+    for stage in footprint.stages():
+        lines = [line for line in footprint.lines if line.stage == stage]
+        rows += [_row(line) for line in lines]
+        held = footprint.held(stage, "device", "host")
+        seconds = math.fsum(line.seconds or 0.0 for line in lines)
+        known = any(line.seconds is not None for line in lines)
+        took = duration_text(seconds) if known else ""
+        disk = footprint.held(stage, "disk")
+        rows.append(
+            (stage, "= together", bytes_text(held), bytes_text(disk) if disk else "", took, "")
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    text = ["  ".join(_cell(row[i], widths[i], i) for i in range(5)) + "  " + row[5] for row in rows]
+    rate = "not measured" if footprint.rate is None else f"{footprint.rate / 1e12:.3g} Tflop/s"
+    unknown = "" if footprint.known else "at least "
+    where = "on the GPU" if footprint.device == "cuda" else "in memory"
+    text.append(
+        f"{unknown}{bytes_text(footprint.peak)} {where} at the peak, {bytes_text(footprint.disk)} on "
+        f"disk, about {duration_text(footprint.seconds)} (matrix products here: {rate}; passes are "
+        f"assumed to reach {FORWARD:.0%} of it, training steps {TRAINING:.0%})"
+    )
+    return "\n".join(line.rstrip() for line in text)
+
+
+def _row(line: Line) -> tuple[str, str, str, str, str, str]:
+    held = "" if line.bytes is None else bytes_text(line.bytes)
+    if line.bytes is None and line.seconds is None and line.how.startswith("unknown"):
+        held = "unknown"
+    memory, disk = ("", held) if line.place == "disk" else (held, "")
+    took = "" if line.seconds is None else duration_text(line.seconds)
+    return line.stage, line.what, memory, disk, took, line.how
+
+
+def _cell(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column < 2 else text.rjust(width)

@@ -1,0 +1,244 @@
+"""What a language model of a configuration weighs and costs: counted, or by a formula that is stated.
+
+Parameters are counted on torch's meta device: the model is built without memory for its weights.
+Activations are what autograd keeps of one decoder layer, a token (checked against torch's own saved
+tensors); h hidden, q = heads x head_dim, k = key-value heads x head_dim, f inner, t length of a row,
+r bytes of what flows between layers, c bytes in matrix products (2 under autocast):
+
+    norms      full    2 ((4 + r) h + 4) + (5 c h where c < r, else 2 r h)
+               LoRA    2 (4 h + 4): frozen matrices do not need their inputs
+    attention  sdpa    c (2 q + 2 k) + 4 heads; a batch with padding: c (4 q + t) + 4 heads
+               eager   c (3 q) + heads t (4 + (c where c < 4)) + (full: c q)
+               flash   c (2 q + 2 k) + 4 heads
+    inner      full    c 4 f (not gated: c 2 f); LoRA: c 3 f (not gated: c f)
+    LoRA               c (in + rank) a target, and in x 1 byte on a GPU, 4 on a CPU, of dropout's mask
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+
+from .config import ModelOptions
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BLOCK, _NESTED_BLOCK = 64, 256  # of bitsandbytes: weights a scale, scales a scale
+_GATES = ("gate_proj", "gate_up_proj", "w1")
+
+
+class ModelSize(NamedTuple):
+    """Parameters and widths of one model."""
+
+    parameters: int
+    embedding: int  # of which in the input embeddings
+    head: int  # of which in a language-model head of its own; 0 where it is the embedding
+    matrices: tuple[tuple[int, int], ...]  # (in, out) of the body's: what is quantised
+    targets: tuple[tuple[int, int], ...]  # (in, out) of those that LoRA adapts
+    layers: int
+    hidden: int
+    heads: int
+    queries: int  # heads x head_dim
+    keys: int  # key-value heads x head_dim
+    inner: int
+    gated: bool
+    vocabulary: int
+    dtype: str  # as stored
+
+    @property
+    def body(self) -> int:
+        """Parameters without embedding and head."""
+        return self.parameters - self.embedding - self.head
+
+
+class Precision(NamedTuple):
+    """Bytes a number."""
+
+    residual: int  # of what flows between layers: r
+    compute: int  # in matrix products: c
+
+
+def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> ModelSize:
+    """Every parameter of the model that a transformers configuration describes; no weights are made.
+
+    A causal model is counted with its head. ``lora_target_modules``: None is peft's choice.
+    """
+    causal = _is_causal(config)
+    auto: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    with torch.device("meta"):
+        model = auto.from_config(config)
+    text = config.get_text_config()
+    embedding = model.get_input_embeddings().weight
+    head = model.get_output_embeddings() if causal else None
+    own_head = 0 if head is None or head.weight is embedding else head.weight.numel()
+    linear = {
+        name: _ends(module)
+        for name, module in model.named_modules()
+        if module is not head and type(module).__name__ in ("Linear", "Conv1D")
+    }
+    wanted = _targets(lora_target_modules, text.model_type, linear)
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    groups = getattr(text, "num_key_value_heads", None) or heads
+    inner = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
+    return ModelSize(
+        sum(p.numel() for p in model.parameters()),
+        embedding.numel(),
+        own_head,
+        tuple(linear.values()),
+        tuple(linear[name] for name in wanted),
+        text.num_hidden_layers,
+        text.hidden_size,
+        heads,
+        heads * width,
+        groups * width,
+        inner or 4 * text.hidden_size,
+        any(name.rsplit(".", 1)[-1] in _GATES for name in linear),
+        text.vocab_size,
+        str(text.dtype or torch.float32).removeprefix("torch."),
+    )
+
+
+def _is_causal(config: Any) -> bool:
+    names = config.architectures or []
+    if names:
+        return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+
+
+def _ends(module: Any) -> tuple[int, int]:
+    rows, columns = module.weight.shape
+    return (rows, columns) if type(module).__name__ == "Conv1D" else (columns, rows)
+
+
+def _targets(asked: Sequence[str] | None, kind: str, linear: dict[str, Any]) -> list[str]:
+    """The modules that LoRA adapts; none where peft makes no choice for the architecture."""
+    if asked is None:
+        from peft.utils.constants import (
+            TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE,
+        )
+
+        asked = CHOICE.get(kind, ())
+    if isinstance(asked, str) or "all-linear" in asked:
+        return list(linear)
+    return [name for name in linear if any(name == a or name.endswith("." + a) for a in asked)]
+
+
+# ------------------------------------------------------------------------------------ weights
+
+
+def weight_bytes(size: ModelSize, options: ModelOptions, dtype: str, *, head: bool = True) -> float:
+    """Bytes of the weights: all in ``dtype``, or the body's matrices in 4 or 8 bits.
+
+    4 bits: 1/2 a parameter and a float32 scale (absmax) a block of 64; nested: 1 byte a scale, a
+    float32 a block of 256 scales, and a table of 256 float32 and a float32 offset a matrix; a table
+    of 16 float32 a matrix either way. 8 bits: 1 a parameter, a float32 a row.
+    """
+    number = size.parameters - (0 if head else size.head)
+    if not (options.load_in_4bit or options.load_in_8bit):
+        return float(number * BYTES[dtype])
+    quantised = sum(_quantised(i, o, options) for i, o in size.matrices)
+    return quantised + (number - sum(i * o for i, o in size.matrices)) * BYTES[dtype]
+
+
+def _quantised(inputs: int, outputs: int, options: ModelOptions) -> float:
+    number = inputs * outputs
+    if options.load_in_8bit:
+        return number + 4.0 * outputs
+    scales = -(-number // _BLOCK)
+    if not options.use_bnb_nested_quant:
+        return -(-number // 2) + 4.0 * scales + 64
+    return -(-number // 2) + scales + 4.0 * -(-scales // _NESTED_BLOCK) + 1024 + 4 + 64
+
+
+def lora_parameters(size: ModelSize, rank: int) -> int:
+    """rank x (in + out), summed over the targets."""
+    return sum(rank * (inputs + outputs) for inputs, outputs in size.targets)
+
+
+# -------------------------------------------------------------------------------- activations
+
+
+def layer_bytes(
+    size: ModelSize,
+    precision: Precision,
+    options: ModelOptions,
+    length: int,
+    *,
+    padded: bool = True,
+    gpu: bool = False,
+) -> float:
+    """Bytes that autograd keeps of one layer, a token: the formula above."""
+    r, c = precision
+    h, q, k, f = size.hidden, size.queries, size.keys, size.inner
+    full = not options.use_peft
+    norms = 2 * ((4 + r) * h + 4) + (5 * c * h if c < r else 2 * r * h) if full else 2 * (4 * h + 4)
+    kind = options.attn_implementation or "sdpa"
+    if kind == "eager":
+        attention = 3 * c * q + size.heads * length * (4 + (c if c < 4 else 0)) + full * c * q
+    elif padded and kind == "sdpa":
+        attention = c * (4 * q + length) + 4 * size.heads
+    else:
+        attention = c * (2 * q + 2 * k) + 4 * size.heads
+    inner = c * f * ((4 if full else 3) if size.gated else (2 if full else 1))
+    return float(norms + attention + inner + (0 if full else _adapters(size, c, options, gpu)))
+
+
+def _adapters(size: ModelSize, c: int, options: ModelOptions, gpu: bool) -> float:
+    mask = (1 if gpu else 4) if options.lora_dropout > 0 else 0
+    kept = sum(c * (i + options.lora_r) + mask * i for i, _ in size.targets)
+    return kept / size.layers
+
+
+def saved_bytes(
+    size: ModelSize,
+    precision: Precision,
+    options: ModelOptions,
+    length: int,
+    *,
+    checkpointing: bool,
+    padded: bool = True,
+    gpu: bool = False,
+) -> float:
+    """Bytes a token that the body's backward pass needs: layers x ``layer_bytes``; with gradient
+    checkpointing layers x r h (what each layer starts from) + one layer. The final norm adds
+    8 h + 12, under LoRA 4 h + 4.
+    """
+    layer = layer_bytes(size, precision, options, length, padded=padded, gpu=gpu)
+    ends = 4 * size.hidden + 4 if options.use_peft else 8 * size.hidden + 12
+    if checkpointing:
+        return size.layers * precision.residual * size.hidden + layer + ends
+    return size.layers * layer + ends
+
+
+def inference_bytes(size: ModelSize, compute: int) -> float:
+    """Bytes a token at a layer's widest moment without gradients: 3 f (not gated: 2 f) and 4 h numbers."""
+    inner = (3 if size.gated else 2) * size.inner
+    return float(compute * (inner + 4 * size.hidden))
+
+
+# -------------------------------------------------------------------------------------- flops
+
+
+def forward_flops(size: ModelSize, lengths: Sequence[float], *, head: bool = False) -> float:
+    """Flops of one forward pass over rows of these unpadded lengths t.
+
+    2 x (parameters without embedding and head) x tokens + 2 layers q t^2 of causal attention (half
+    of the t^2 scores are needed, for q k' and for its product with v); with ``head`` 2 h vocabulary a
+    token more.
+    """
+    tokens = float(sum(lengths))
+    attention = 2.0 * size.layers * size.queries * sum(float(t) ** 2 for t in lengths)
+    return 2.0 * size.body * tokens + attention + head * 2.0 * size.hidden * size.vocabulary * tokens
+
+
+def training_factor(full: bool, checkpointing: bool) -> int:
+    """Passes that a training step costs, in forward passes.
+
+    Full: 3 (forward, gradients of the activations, gradients of the weights), LoRA: 2 (those of the
+    frozen weights are not worked out); one more where checkpointing runs the forward pass twice.
+
+    >>> training_factor(True, False), training_factor(True, True), training_factor(False, True)
+    (3, 4, 3)
+    """
+    return (3 if full else 2) + checkpointing

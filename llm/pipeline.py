@@ -1,0 +1,242 @@
+"""A run from beginning to end: open its folder, walk every arm, leave a ledger and a trained model.
+
+``output_dir/run_name`` holds ``config.json``, ``ledger.sqlite``, ``models/`` and the report;
+``output_dir/cache`` holds features and log-probabilities, shared by runs because their names say all
+that they depend on. Broken at any moment, the same call goes on and ends the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._durable import write_atomically
+from .._provenance import canonical, code_version, package_versions
+from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder, walk
+from .config import Config
+from .data import TextPool, read_pool
+from .head import accuracy
+from .ledger import Ledger
+from .read_config import flatten
+from .reward_model import save_reward_model
+from .stages import Say, quiet, stage
+
+PACKAGES = (
+    "numpy",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "datasets",
+    "accelerate",
+    "bitsandbytes",
+)
+# options that change where and how fast, not what
+_NOT_IDENTITY = ("output_dir", "run_name", "report_to", "push_to_hub", "hub_model_id",
+                 "tokens_per_batch", "dataset_name", "judgements", "model_name_or_path")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run."""
+
+    config: Config
+    folder: Path
+    cache: Path
+    pool: TextPool
+    ledger: Ledger
+    say: Say
+
+    @property
+    def arms(self) -> list[Name]:
+        """Every arm, replicate by replicate."""
+        options, training = self.config.selection, self.config.training
+        who = [options.selector, *dict.fromkeys(options.baselines)]
+        if training.method == "adpo":
+            who = ["adpo", *(["dpo"] if training.dpo_baseline else [])]
+        return [Name(name, k) for k in range(options.replicates) for name in dict.fromkeys(who)]
+
+    def arm(self, name: Name) -> Arm:
+        """One arm on its split."""
+        return Arm.open(name, self.config, self.pool, self.ledger, self.say)
+
+
+def folder_of(config: Config) -> Path:
+    """Where the run stands."""
+    return Path(config.output.output_dir) / config.output.run_name
+
+
+@contextmanager
+def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
+    """The run of this configuration: begun, or as it was left.
+
+    Raises ``ValueError`` where the data are broken or the folder's ledger belongs to another
+    configuration, data set or model.
+    """
+    from .weights import weights_identity
+
+    folder = folder_of(config)
+    cache = Path(config.output.output_dir) / "cache"
+    pool = read_pool(config.data)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(exist_ok=True)
+    weights = weights_identity(config.model, memory=cache)
+    options = flatten(config)
+    what = {k: v for k, v in options.items() if k not in _NOT_IDENTITY}
+    what |= {"pool": pool.identity, "weights": weights}
+    identity = hashlib.sha256(canonical(what).encode()).hexdigest()
+    with Ledger(folder / "ledger.sqlite", identity, what) as ledger:
+        text = json.dumps(options, indent=1, allow_nan=False, default=str)
+        write_atomically(folder / "config.json", text.encode() + b"\n")
+        _note_origin(ledger, config, pool, weights)
+        yield Run(config, folder, cache, pool, ledger, say)
+
+
+def _note_origin(ledger: Ledger, config: Config, pool: TextPool, weights: str) -> None:
+    """What the run began with; a later call with newer packages leaves it as it was."""
+    if ledger.records("", "origin"):
+        return
+    ledger.record(
+        "",
+        0,
+        "pool",
+        {
+            "pairs": len(pool.pair_ids),
+            "prompts": len(set(pool.group.tolist())),
+            "left_out": pool.left_out,
+            "context_types": list(pool.context_types),
+            "judgements": len(pool.preference),
+            "with_gold": int((pool.gold == pool.gold).sum()),
+            "identity": pool.identity,
+        },
+    )
+    origin = {
+        "code": code_version(),
+        "packages": package_versions(PACKAGES),
+        "model": config.model.model_name_or_path,
+        "weights": weights,
+        "dtype": config.model.dtype,
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+    ledger.record("", 0, "origin", origin)
+
+
+def run(config: Config, say: Say = quiet) -> Path:
+    """Walk every arm to the end of its budget; the run's folder.
+
+    Raises ``Waiting`` where people have to answer first, ``ValueError`` as ``open_run`` and the
+    stages say. Called again, also after kill -9, it goes on and ends the same.
+    """
+    with open_run(config, say) as opened:
+        if config.training.method == "adpo":
+            _walk_policies(opened)
+        else:
+            _walk_rewards(opened)
+    return folder_of(config)
+
+
+def _walk_policies(opened: Run) -> None:
+    from .policy import walk_adpo, walk_dpo
+
+    walks = {"adpo": walk_adpo, "dpo": walk_dpo}
+    for name in opened.arms:
+        walks[name.selector](opened.arm(name), opened.folder, opened.cache)
+
+
+def _walk_rewards(opened: Run) -> None:
+    base, start = compute_features(opened), None
+    for name in opened.arms:
+        arm, training = opened.arm(name), _Training(opened)
+        if start is None or name.replicate != start[0]:  # all arms of a replicate share the split
+            start = name.replicate, arm.state(BASE, base)
+        state, fit = walk(arm, start[1], training.after_round)
+        state, fit = training.at_the_end(arm, state, fit)
+        if name == opened.arms[0]:
+            adapter = None if state.id == BASE else training.folder(name, state.id)
+            save_reward_model(opened.folder / "reward", opened.config, state, fit, adapter)
+
+
+def compute_features(
+    opened: Run, adapter: Path | None = None, arm: str = "", round: int = 0
+) -> Any:
+    """phi of every pair (n, 2, d_model), from the cache or computed into it."""
+    from .features import features
+
+    what = "features" if adapter is None else f"{arm}: features"
+    with stage(opened.ledger, arm, round, "features"):
+        return features(
+            opened.pool,
+            opened.config.model,
+            opened.config.features,
+            opened.cache,
+            adapter=adapter,
+            progress=lambda done, total, rate: opened.say(
+                f"{what}, {rate:,.0f} tokens/s", done, total
+            ),
+        )
+
+
+class _Training:
+    """LoRA reward training between rounds, where it is asked for."""
+
+    def __init__(self, opened: Run) -> None:
+        self.opened, self.options = opened, opened.config.training
+
+    def folder(self, name: Name, state: str) -> Path:
+        """Where a trained state stands."""
+        return states_folder(self.opened.folder, name) / state
+
+    def after_round(self, arm: Arm, number: int, labels: Labels) -> State | None:
+        """Train every ``train_every`` rounds; the new state."""
+        every = self.options.train_every
+        if self.options.method != "reward" or not every or (number + 1) % every:
+            return None
+        return self.train(arm, number, labels)
+
+    def at_the_end(self, arm: Arm, state: State, fit: Any) -> tuple[State, Any]:
+        """Train on all the labels, unless the last round just did."""
+        labels = arm.labels(arm.ledger.rows(str(arm.name)))
+        last = max((row.round for row in arm.ledger.rows(str(arm.name))), default=-1)
+        if self.options.method != "reward" or last < 0 or state.id == f"reward-{last}":
+            return state, fit
+        state = self.train(arm, last, labels)
+        return state, arm.fit(state, labels)
+
+    def train(self, arm: Arm, number: int, labels: Labels) -> State:
+        """One LoRA stage from the base model: adapter, new features, new projection."""
+        from .policy import usable
+        from .reward import rewards, train_reward
+
+        config, name = self.opened.config, str(arm.name)
+        identity = f"reward-{number}"
+        with stage(arm.ledger, name, number, "train reward"):
+            adapter = train_reward(
+                arm.pool,
+                usable(labels),
+                config.model,
+                config.features,
+                config.training,
+                self.folder(arm.name, identity),
+                seed=named_seed(config.selection.seed, arm.name.replicate, "reward", number),
+            )
+        state = arm.state(identity, compute_features(self.opened, adapter, name, number))
+        if not [r for _, r, _, _ in arm.ledger.records(name, "trained") if r == number]:
+            scores = rewards(
+                arm.pool, [int(i) for i in arm.test], config.model, config.features, adapter
+            )
+            fit = arm.fit(state, labels)
+            facts = {
+                "state": identity,
+                "labels": labels.usable,
+                "ties_left_out": int((labels.preference == 0.5).sum()),
+                "accuracy": accuracy(scores[:, 0] - scores[:, 1], arm.truth[arm.test]),
+                "head_accuracy": arm.evaluation(state, fit, labels)["accuracy"],
+            }
+            arm.ledger.record(name, number, "trained", facts)
+        return state

@@ -1,0 +1,186 @@
+"""Log-probabilities of the reference policy, computed once and kept: one row a (reference, answer)."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .._provenance import canonical
+from ..theory.checks import Floats
+from .config import FeatureOptions, ModelOptions
+from .tokens import TokenRow, rows_of, tokenise
+from .training import (
+    collate,
+    computes_in_bfloat16,
+    load_base,
+    log_probabilities,
+    max_length_of,
+    mixed_precision,
+    quiet,
+    tokenizer_of,
+    with_adapter,
+)
+from .weights import adapter_identity, weights_identity
+
+if TYPE_CHECKING:
+    from .data import TextPool
+
+Progress = Callable[[int, int], None]  # (done, all)
+_APPLICATION = 0x61647266  # marks the file as ours
+_SCHEMA = """CREATE TABLE log_probability (
+    reference TEXT NOT NULL, answer BLOB NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (reference, answer)) WITHOUT ROWID"""
+
+
+def reference_log_probabilities(
+    pool: "TextPool",
+    pairs: Sequence[int],
+    model: ModelOptions,
+    features: FeatureOptions,
+    cache: Path,
+    *,
+    adapter: Path | None = None,
+    max_prompt_length: int | None = None,
+    progress: Progress | None = None,
+) -> Floats:
+    """log pi_ref(answer | prompt), summed over the answer's tokens, of both sides of each pair: (len, 2).
+
+    The reference is the model without adapters, or with ``adapter``. Values that ``cache`` (an SQLite
+    file) holds are read from it, the others are computed and added in batches, so a killed run loses
+    one batch; the model is loaded only where something is missing. NaN for a pair whose prompt alone
+    fills ``features.max_length``. ``ValueError`` for a cache file that is damaged or not ours.
+    """
+    tokenizer = tokenizer_of(model)
+    length = max_length_of(model, tokenizer, features.max_length)
+    found = tokenise(pool, pairs, tokenizer, length, max_prompt_length)
+    rows = rows_of(found.tokens, length)
+    values = cached_log_probabilities(
+        lambda: with_adapter(load_base(model, tokenizer), adapter),
+        rows,
+        cache,
+        reference_identity(model, adapter, cache.parent),
+        model,
+        pad=tokenizer.pad_token_id,
+        tokens_per_batch=features.tokens_per_batch,
+        progress=progress,
+    )
+    place = {pair: i for i, pair in enumerate(found.pairs)}
+    by_side = np.vstack([values.reshape(2, -1).T, [[np.nan, np.nan]]])
+    return np.asarray(by_side[[place.get(int(pair), -1) for pair in pairs]])
+
+
+def cached_log_probabilities(
+    policy: Callable[[], Any],
+    rows: Sequence[TokenRow],
+    cache: Path,
+    reference: str,
+    options: ModelOptions,
+    *,
+    pad: int,
+    tokens_per_batch: int,
+    progress: Progress | None = None,
+) -> Floats:
+    """(len(rows),) log-probabilities of ``policy()``, which is called only if ``cache`` lacks some.
+
+    What is missing is computed longest first in batches that are committed one by one. The batches
+    depend on the missing rows alone, and those of a killed run are the rest of an unbroken one's, so
+    both end with the same bits.
+    """
+    keys = [_key(row) for row in rows]
+    with _opened(cache) as file:
+        known = _known(file, reference, set(keys))
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        order = sorted(missing, key=lambda key: (-len(missing[key].tokens), key))
+        model = policy() if order else None
+        for batch in _batches(order, missing, tokens_per_batch):
+            values = _evaluate(model, [missing[key] for key in batch], options, pad)
+            fresh = dict(zip(batch, values, strict=True))
+            with file:
+                table = [(reference, key, value) for key, value in fresh.items()]
+                file.executemany("INSERT INTO log_probability VALUES (?, ?, ?)", table)
+            known |= fresh
+            if progress:
+                progress(len(known), len(known) + len(order))
+    return np.array([known[key] for key in keys])
+
+
+def reference_identity(
+    model: ModelOptions, adapter: Path | None, memory: Path | None = None
+) -> str:
+    """Hash of everything but the tokens that the values depend on; ``memory`` as in ``weights_identity``."""
+    options = {
+        "weights": weights_identity(model, memory=memory),
+        "adapter": None if adapter is None else adapter_identity(adapter, memory=memory),
+        "dtype": model.dtype if model.use_peft else "float32",
+        "mixed": computes_in_bfloat16(model),
+        "attention": model.attn_implementation,
+        "quantisation": [model.load_in_4bit, model.load_in_8bit, model.bnb_4bit_quant_type],
+        "nested": model.use_bnb_nested_quant,
+    }
+    return hashlib.sha256(canonical(options).encode()).hexdigest()
+
+
+def _evaluate(model: Any, rows: list[TokenRow], options: ModelOptions, pad: int) -> list[float]:
+    model.eval()
+    with torch.no_grad(), quiet(), mixed_precision(options):
+        batch = collate(rows, pad, next(model.parameters()).device)
+        return [float(value) for value in log_probabilities(model, batch)]
+
+
+def _batches(
+    order: list[bytes], rows: dict[bytes, TokenRow], tokens_per_batch: int
+) -> Iterator[list[bytes]]:
+    """Consecutive keys whose padded rows hold at most ``tokens_per_batch`` tokens, at least one row."""
+    start = 0
+    while start < len(order):
+        count = max(1, tokens_per_batch // len(rows[order[start]].tokens))
+        yield order[start : start + count]
+        start += count
+
+
+def _key(row: TokenRow) -> bytes:
+    numbers = np.array([row.start, *row.tokens], dtype="<i4")
+    return hashlib.sha256(numbers.tobytes()).digest()
+
+
+def _known(file: sqlite3.Connection, reference: str, keys: set[bytes]) -> dict[bytes, float]:
+    query = "SELECT answer, value FROM log_probability WHERE reference = ?"
+    return {key: value for key, value in file.execute(query, (reference,)) if key in keys}
+
+
+@contextmanager
+def _opened(cache: Path) -> Iterator[sqlite3.Connection]:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    file = sqlite3.connect(cache)
+    try:
+        _prepare(file, cache)
+        yield file
+    finally:
+        file.close()
+
+
+def _prepare(file: sqlite3.Connection, cache: Path) -> None:
+    try:
+        (mark,) = file.execute("PRAGMA application_id").fetchone()
+        (tables,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if mark == _APPLICATION and tables:
+            file.execute("SELECT reference, answer, value FROM log_probability LIMIT 1")
+            return
+        if tables == 0:
+            with file:
+                file.execute("BEGIN")
+                file.execute(_SCHEMA)
+                file.execute(f"PRAGMA application_id = {_APPLICATION}")
+            return
+        found = "another program's database"
+    except sqlite3.DatabaseError as error:
+        found = f"a file that cannot be read ({error})"
+    raise ValueError(
+        f"{cache}: found {found}; needed a cache of reference log-probabilities. It was kept as it "
+        "is: move it away, or name another file."
+    )

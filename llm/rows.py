@@ -1,0 +1,183 @@
+"""Rows of a data set, one by one, each with the place where it stands; broken files are named.
+
+A message says where, what was found and needed, and what to do; it never shows a text of the data.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+Row = dict[str, Any]
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")  # .jsonl and .csv also as .gz
+_LONGEST = 40  # characters of a name or value in a message: what is longer may be somebody's text
+
+
+def stop(place: str, found: str, needed: str, repair: str) -> NoReturn:
+    """Refuse the data: where, what was found, what was needed, what to do."""
+    raise ValueError(f"{place}: found {found}; needed {needed}. {repair}") from None
+
+
+def shown(value: object) -> str:
+    """A value as a message may show it: never a text of the data.
+
+    >>> shown("model_a"), shown("x" * 50), shown([1, 2])
+    ("'model_a'", 'a text of 50 characters', 'a list')
+    """
+    if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
+        return f"a text of {len(value)} characters"
+    return repr(value) if isinstance(value, str | int | float | None) else f"a {_kind(value)}"
+
+
+def names(columns: Iterable[object]) -> str:
+    """Column names as a message may show them."""
+    return ", ".join(c if c.isidentifier() else shown(c) for c in map(str, columns)) or "none"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def read_rows(
+    name: str, *, config: str | None, split: str, leave: str | None = None
+) -> Iterator[tuple[str, Row]]:
+    """(place, row) of a local file, of the files of a folder, or of a data set on the hub.
+
+    ``name``: a file .jsonl(.gz), .csv(.gz) or .parquet; a folder of such files (those whose name
+    begins with ``split`` where there are any, else all but ``leave``); else a name on the hub.
+    Raises ``ValueError`` naming file and line for whatever cannot be read.
+    """
+    path = Path(name)
+    if path.is_dir():
+        for file in _files(path, split, leave):
+            yield from _file_rows(file)
+    elif path.is_file() or _form(path) or name.startswith((".", "/", "~")):
+        yield from _file_rows(path)
+    else:
+        yield from _hub_rows(name, config, split)
+
+
+def _form(path: Path) -> str | None:
+    """How the file is read, by its name."""
+    packed = path.suffix == ".gz"
+    form = (path.with_suffix("") if packed else path).suffix
+    return form if form in SUFFIXES and not (packed and form == ".parquet") else None
+
+
+def _files(folder: Path, split: str, leave: str | None) -> list[Path]:
+    left = Path(leave).resolve() if leave else None
+    found = [p for p in sorted(folder.rglob("*")) if _form(p) and p.resolve() != left]
+    if not found:
+        stop(str(folder), "no file to read", f"files ending in {', '.join(SUFFIXES)}", "Add them.")
+    return [p for p in found if p.name.startswith(split)] or found
+
+
+def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    form = _form(path)
+    if form is None:
+        stop(str(path), f"a file ending in {path.suffix!r}", ", ".join(SUFFIXES), "Convert it.")
+    if not path.is_file():
+        stop(str(path), "no such file", "a readable file", "Check the path.")
+    read = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(form, _json_rows)
+    return read(path)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
+            for raw in file:
+                number += 1
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        repair = "Convert the file (iconv -t UTF-8)."
+        stop(f"{path}, line {number}", "bytes that are not UTF-8", "UTF-8 text", repair)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        repair = "Compress it again, or drop the suffix .gz if it is plain text."
+        stop(f"{path}, line {number + 1}", "a damaged gzip stream", "a complete .gz file", repair)
+    except OSError as error:
+        stop(str(path), error.strerror or _kind(error), "a readable file", "Check the path.")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    for line, text in enumerate(_lines(path), start=1):
+        if not text.strip():
+            continue
+        place = f"{path}, line {line}"
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else _kind(error)
+            stop(place, f"no JSON ({why})", "one JSON object a line", "Repair the line.")
+        if not isinstance(row, dict):
+            stop(place, f"a JSON {_kind(row)}", "a JSON object", "Repair the line.")
+        yield place, row
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """An empty cell is None: CSV cannot tell an empty text from none."""
+    reader = csv.reader(_lines(path), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            place = f"{path}, line {reader.line_num}"
+            if not cells:
+                continue
+            if not header:
+                header = cells
+                if len(set(header)) < len(header):
+                    stop(
+                        place, f"columns {names(header)}", "different names", "Rename or drop one."
+                    )
+                continue
+            if len(cells) != len(header):
+                needed = f"{len(header)}, as in the header"
+                stop(place, f"{len(cells)} cells", needed, "Repair the row (quote commas).")
+            yield place, {k: v or None for k, v in zip(header, cells, strict=True)}
+    except csv.Error as error:
+        stop(f"{path}, line {reader.line_num}", f"broken CSV ({error})", "a CSV row", "Repair it.")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        _needs_extra(str(path), "a Parquet file", "pyarrow")
+    number = 0
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except UnicodeDecodeError:
+        place = f"{path}, after row {number}"
+        stop(place, "bytes that are not UTF-8", "UTF-8 text", "Write the file again.")
+    except (ArrowException, OSError) as error:
+        found = f"no readable Parquet ({_kind(error)})"
+        stop(f"{path}, after row {number}", found, "a whole .parquet file", "Write it again.")
+
+
+def _hub_rows(name: str, config: str | None, split: str) -> Iterator[tuple[str, Row]]:
+    try:
+        import datasets
+    except ImportError:
+        _needs_extra(name, "no such file here, so a name on the hub", "datasets")
+    place = f"{name} (split {split!r})"
+    try:
+        table = datasets.load_dataset(name, config, split=split)
+    except Exception as error:  # noqa: BLE001  whatever the hub answers; its text may hold addresses
+        found = f"no such file here, and no data set on the hub ({_kind(error)})"
+        repair = "Check name, configuration and split; offline only what is already cached opens."
+        stop(place, found, "a file, a folder, or a data set that can be loaded", repair)
+    for number, row in enumerate(table, start=1):
+        yield f"{place}, row {number}", row
+
+
+def _needs_extra(place: str, found: str, package: str) -> NoReturn:
+    repair = "Install it: pip install 'activeduel[llm]'."
+    stop(place, found, f"the package {package} to read it", repair)

@@ -1,0 +1,160 @@
+"""People as teachers: open questions go into a file, answers come back from files or the terminal.
+
+In ``folder``: ``questions.jsonl`` and ``questions.md`` hold what is open; every file ``answers*``
+(.csv or .jsonl, UTF-8) holds answers, one a row: ``key`` (or ``pair_id``) and ``preference``: a, b or
+tie (or 1, 0, 0.5), where a is the response SHOWN as a. Which response is shown as a is drawn for each
+question, so that a habit of preferring the first one cannot look like a reward; it is undone when
+the answer is read. A row whose preference is empty is still open.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from ...theory.checks import Ints
+from ..config import TeacherOptions
+from ..data import TextPool
+from ..rows import shown as quoted
+from ..rows import stop
+from .people_files import QUESTIONS, Reply, Shown, read_replies, readable, show, write_questions
+from .protocol import Answer, Question, Waiting
+from .settings import read_settings, refuse
+
+_LEVELS = {"a": 1.0, "b": 0.0, "t": 0.5}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of this kind."""
+
+    folder: str  # where questions and answers are exchanged
+    labels_per_pair: int = 1  # how often the same people may be asked about one pair
+
+
+class People:
+    """Whoever answers through files or ``activeduel llm label``.
+
+    An answer belongs to (teacher, pair id, number, the texts), not to the seed or the arm: people
+    are never asked the same twice. Raises ``ValueError`` naming file and row: an answer to a
+    question that this pool does not hold, two different answers to one, an unreadable preference.
+    Raises ``Waiting`` while questions are open.
+    """
+
+    instant = True  # the answers are safe in their files
+
+    def __init__(self, options: TeacherOptions, pool: TextPool, *, seed: int) -> None:
+        del seed  # no draw of a seed changes what people say
+        self.name, self._pool = options.name, pool
+        settings = read_settings(options, Settings)
+        if settings.labels_per_pair < 1:
+            found = f"labels_per_pair {settings.labels_per_pair}"
+            refuse(options, found, "1 or more", "Change it.")
+        self.folder, self._labels = Path(settings.folder), settings.labels_per_pair
+
+    def capacity(self) -> Ints:
+        """``labels_per_pair`` on each pair (n,)."""
+        return np.full(len(self._pool.pair_ids), self._labels, dtype=np.int64)
+
+    def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        """What has been answered; then ``Waiting`` if that was not all."""
+        replies = self._replies()
+        left: dict[str, Shown] = {}
+        for q in questions:
+            seen = show(self.name, q.pair_id, q.number, q.prompt, q.responses)
+            if seen.key in replies:
+                said = replies[seen.key].preference
+                note = "shown b, a" if seen.swapped else "shown a, b"
+                yield Answer(q.key, 1 - said if seen.swapped else said, note)
+            else:
+                left[seen.key] = seen
+        write_questions(self.folder, self.name, list(left.values()))
+        if left:
+            raise Waiting((self.folder / QUESTIONS, len(left)))
+
+    def _replies(self) -> dict[str, Reply]:
+        """The answers in the folder by the key of their question, checked against the pool."""
+        found: dict[str, Reply] = {}
+        for reply in read_replies(self.folder):
+            key = self._key(reply)
+            before = found.setdefault(key, reply)
+            if before.preference != reply.preference:
+                what = f"another answer to question {key} than {before.place} has"
+                stop(reply.place, what, "one answer to a question", "Keep one of the two.")
+        return found
+
+    def _key(self, reply: Reply) -> str:
+        """The question that a reply is about; ValueError where the pool holds no such."""
+        if reply.key is not None:
+            pair_id = self._pair_id.get(reply.key)
+            if pair_id is None:
+                needed = f"a key from {QUESTIONS}, of this teacher and these texts"
+                stop(reply.place, f"the unknown key {quoted(reply.key)}", needed, "Drop the row.")
+            if reply.pair_id not in (None, pair_id):
+                found = f"pair_id {quoted(reply.pair_id)} beside the key of another pair"
+                stop(reply.place, found, "key and pair_id of one question", "Drop one of them.")
+            return reply.key
+        if self._labels > 1:
+            found = "a pair_id alone, where pairs are asked repeatedly"
+            stop(reply.place, found, f"the key from {QUESTIONS}", "Add a column key.")
+        key = self._only_key.get(str(reply.pair_id))
+        if key is None:
+            found = f"the unknown pair_id {quoted(reply.pair_id)}"
+            stop(reply.place, found, "a pair of this data", "Drop the row.")
+        return key
+
+    @cached_property
+    def _pair_id(self) -> dict[str, str]:
+        """key -> pair id of everything that these people can be asked."""
+        pool = self._pool
+        return {
+            show(self.name, pair_id, number, pool.prompts[i], pool.responses[i]).key: pair_id
+            for i, pair_id in enumerate(pool.pair_ids)
+            for number in range(self._labels)
+        }
+
+    @cached_property
+    def _only_key(self) -> dict[str, str]:
+        return {pair_id: key for key, pair_id in self._pair_id.items()}
+
+
+def label_in_terminal(
+    questions: Sequence[Shown],
+    commit: Callable[[Shown, float], None],
+    source: TextIO,
+    sink: TextIO,
+) -> int:
+    """Show one question at a time, read a, b, t (tie) or q (stop); how many were answered.
+
+    ``commit(question, preference of what is shown)`` is called after each answer, before the next
+    question is shown; ``people_files.keep`` is made for it. The end of ``source`` means q.
+    """
+    for done, question in enumerate(questions):
+        prompt, a, b = (_plain(readable(t)) for t in (question.prompt, *question.responses))
+        sink.write(f"\n[{done + 1} of {len(questions)}]\n\n{prompt}\n\n--- a ---\n{a}\n\n")
+        sink.write(f"--- b ---\n{b}\n\n")
+        answer = _read(source, sink)
+        if answer == "q":
+            return done
+        commit(question, _LEVELS[answer])
+    return len(questions)
+
+
+def _read(source: TextIO, sink: TextIO) -> str:
+    while True:
+        sink.write("Which is better? a, b, t (tie), q (stop): ")
+        sink.flush()
+        line = source.readline()
+        answer = {"tie": "t"}.get(line.strip().lower(), line.strip().lower()) if line else "q"
+        if answer == "q" or answer in _LEVELS:
+            return answer
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a response must not steer the terminal."""
+    return "".join(
+        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

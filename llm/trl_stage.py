@@ -1,0 +1,85 @@
+"""What the trainings by TRL share: its trainers' arguments, a quiet run, and a folder published whole."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import PrinterCallback, TrainingArguments
+
+from .._durable import TEMPORARY, publish_folder
+from .config import ModelOptions, TrainingOptions
+from .models import device
+from .training import computes_in_bfloat16, kept_randomness, quiet, save_model
+
+_FIELDS = {field.name for field in fields(TrainingArguments)}
+_NEW, _OLD = "activation_checkpointing", "gradient_checkpointing"  # transformers 5.23 renamed it
+_CHECKPOINTING = _NEW if _NEW in _FIELDS else _OLD
+_SCRATCH = "trainer"  # where a trainer may write; nothing of it is published
+
+
+def trainer_settings(
+    model: ModelOptions, training: TrainingOptions, temporary: Path, seed: int, progress: bool
+) -> dict[str, Any]:
+    """The arguments that TRL's trainers share; nothing is saved or reported by themselves."""
+    return {
+        "output_dir": str(temporary / _SCRATCH),
+        "seed": seed,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.lr_scheduler_type,
+        "warmup_steps": training.warmup_ratio,
+        "num_train_epochs": training.num_train_epochs,
+        "per_device_train_batch_size": training.per_device_train_batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        _CHECKPOINTING: training.gradient_checkpointing,
+        "bf16": computes_in_bfloat16(model),
+        "use_cpu": device(model).type == "cpu",
+        "dataloader_pin_memory": device(model).type == "cuda",
+        "disable_dropout": False,  # the model's own is off already, LoRA's is meant
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": not progress,
+    }
+
+
+@contextmanager
+def stage(folder: Path, seed: int) -> Iterator[Path]:
+    """A new folder to train into, published as ``folder`` at the end; nothing global stays changed.
+
+    What a killed training left behind is removed first: a stage is a function of its seed and is
+    done again as a whole.
+    """
+    temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    bars = datasets.are_progress_bars_disabled()
+    try:
+        datasets.disable_progress_bars()
+        with kept_randomness(seed), quiet():
+            yield temporary
+        shutil.rmtree(temporary / _SCRATCH, ignore_errors=True)
+        publish_folder(temporary, folder)
+    finally:
+        if not bars:
+            datasets.enable_progress_bars()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def train(trainer: Any, tokenizer: Any, temporary: Path, name: str, facts: dict[str, Any]) -> None:
+    """Run a trainer without its printing; write what it trained, and facts and log as JSON ``name``."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    save_model(trainer.model, temporary)
+    if not hasattr(trainer.model, "peft_config"):
+        tokenizer.save_pretrained(temporary)
+    log = [line for line in trainer.state.log_history if "loss" in line]
+    finite = [{k: v for k, v in line.items() if math.isfinite(v)} for line in log]
+    content = json.dumps({**facts, "log": finite}, indent=1, allow_nan=False)
+    (temporary / name).write_text(content + "\n")

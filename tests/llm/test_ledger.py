@@ -1,0 +1,340 @@
+"""A ledger is whole at any moment, belongs to one run, and never forgets what was paid."""
+
+import math
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from activeduel.llm.ledger import Asked, Ledger, Row
+
+CONFIGURATION = {"budget": 4, "selector": "dual"}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "ledger.sqlite"
+
+
+def opened(path, identity="one", configuration=CONFIGURATION):
+    return Ledger(path, identity, configuration)
+
+
+def question(number, *, arm="dual", price=1.5, score=0.25, **changes):
+    key = Ledger.key(arm, f"pair {number}", "crowd", 0)
+    asked = Asked(key, arm, number // 2, number % 2, f"pair {number}", "crowd", price, score, "m0")
+    return asked._replace(**changes)
+
+
+def test_a_question_is_on_the_disk_before_it_is_answered(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        with Ledger.reading(path) as reader:
+            assert reader.rows("dual") == [Row(*question(0), "label", "asked", None, "", 1)]
+        ledger.answer(question(0).key, 0.5, "shown b, a")
+        with Ledger.reading(path) as reader:
+            [row] = reader.rows("dual")
+    assert (row.status, row.preference, row.note, row.asks) == ("answered", 0.5, "shown b, a", 1)
+
+
+def test_a_question_without_answer_is_asked_again_and_counted_but_paid_once(path):
+    for _ in range(3):
+        with opened(path) as ledger:
+            ledger.ask([question(0), question(1)])
+            ledger.answer(question(1).key, 1.0)
+    with opened(path) as ledger:
+        first, second = ledger.rows("dual")
+        assert (first.status, first.asks) == ("asked", 3)
+        assert (second.status, second.asks) == ("answered", 1)
+        assert ledger.money("dual") == 3.0
+        assert ledger.answers([first.key, second.key, "unknown"]) == {second.key: 1.0}
+
+
+def test_an_unparsable_answer_is_recorded_and_charged_but_not_usable(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        ledger.answer(question(0).key, None, "first ?: 'Well'")
+        [row] = ledger.rows("dual")
+        assert (row.status, row.preference, ledger.money("dual")) == ("unparsable", None, 1.5)
+        ledger.ask([question(0)])  # it was answered: nobody is asked again
+        assert ledger.rows("dual") == [row]
+        with pytest.raises(ValueError, match="second answer of 'crowd' on pair 'pair 0'"):
+            ledger.answer(question(0).key, 1.0)
+
+
+def test_the_same_answer_again_is_fine_and_another_is_refused(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        for _ in range(2):
+            ledger.answer(question(0).key, 1.0)
+        with pytest.raises(ValueError, match="0.0 after 1.0"):
+            ledger.answer(question(0).key, 0.0)
+        with pytest.raises(ValueError, match="which was not asked"):
+            ledger.answer(question(1).key, 1.0)
+        ledger.ask([question(1)])
+        for wrong in (0.7, 2.0, math.nan):
+            with pytest.raises(ValueError, match="found the preference"):
+                ledger.answer(question(1).key, wrong)
+        assert [row.preference for row in ledger.rows("dual")] == [1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"score": 0.26}, "score"), ({"state": "m1"}, "state"), ({"price": 2.0}, "price"), ({"position": 5}, "position")],
+)  # fmt: skip
+def test_a_resumed_run_that_picks_otherwise_is_stopped(path, change, named):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        with pytest.raises(ValueError, match=rf"pair 'pair 0' .* other values of {named} than"):
+            ledger.ask([question(1), question(0, **change)])
+        assert len(ledger.rows("dual")) == 1  # all questions, or none
+        with pytest.raises(ValueError, match="twice"):
+            ledger.ask([question(1), question(1)])
+        with pytest.raises(ValueError, match="position 0.*UNIQUE"):
+            ledger.ask([question(1, position=0)])
+        for bad in ({"price": -1.0}, {"round": -1}, {"price": math.inf}):
+            with pytest.raises(ValueError, match="does not fit"):
+                ledger.ask([question(1, **bad)])
+
+
+def test_pseudo_labels_cost_nothing_and_are_no_labels(path):
+    free = [question(n, price=0.0, teacher="itself") for n in (0, 1)]
+    with opened(path) as ledger:
+        for _ in range(2):
+            ledger.pseudo(free, [1.0, 0.0])
+        assert [(r.kind, r.preference, r.asks) for r in ledger.rows("dual")] == [
+            ("pseudo", 1.0, 0),
+            ("pseudo", 0.0, 0),
+        ]
+        assert ledger.money("dual") == 0.0
+        with pytest.raises(ValueError, match="other values of preference"):
+            ledger.pseudo(free, [1.0, 1.0])
+        with pytest.raises(ValueError, match="other values of kind"):
+            ledger.ask(free[:1])
+        with pytest.raises(ValueError, match="not asked"):
+            ledger.answer(free[0].key, 1.0)
+        with pytest.raises(ValueError, match="does not fit"):
+            ledger.pseudo([question(2)], [1.0])  # a price
+
+
+def test_rows_come_in_order_of_rounds_and_positions(path):
+    with opened(path) as ledger:
+        ledger.ask([question(n) for n in (5, 3, 0, 4, 1, 2)])
+        ledger.ask([question(7, arm="random")])
+        assert [r.pair_id for r in ledger.rows("dual")] == [f"pair {n}" for n in range(6)]
+        assert [r.round for r in ledger.rows("dual", upto_round=1)] == [0, 0, 1, 1]
+        assert ledger.rows("nobody") == [] and ledger.arms() == ["dual", "random"]
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, 5e-324, -0.0, 1e-17, math.pi, 123456789.0, 1e22])
+def test_numbers_come_back_to_the_last_bit(path, value):
+    with opened(path) as ledger:
+        ledger.ask([question(0, price=abs(value), score=-value)])
+    with opened(path) as ledger:
+        [row] = ledger.rows("dual")
+        assert (row.price, row.score) == (abs(value), -value)
+        ledger.ask([question(0, price=abs(value), score=-value)])
+
+
+def test_a_missing_score_is_the_same_score_again(path):
+    with opened(path) as ledger:
+        for _ in range(2):
+            ledger.ask([question(0, score=math.nan)])
+        assert math.isnan(ledger.rows("dual")[0].score)
+        with pytest.raises(ValueError, match="other values of score"):
+            ledger.ask([question(0, score=0.0)])
+
+
+def test_facts_of_a_round_are_recorded_once(path):
+    with opened(path) as ledger:
+        for _ in range(2):
+            ledger.record("dual", 1, "evaluation", {"accuracy": 0.1 + 0.2})
+        ledger.record("dual", 0, "rationality", {"crowd": [1.0]})
+        assert ledger.records() == [
+            ("dual", 0, "rationality", {"crowd": [1.0]}),
+            ("dual", 1, "evaluation", {"accuracy": 0.1 + 0.2}),
+        ]
+        assert ledger.records("random") == [] and len(ledger.records(name="evaluation")) == 1
+        with pytest.raises(ValueError, match="another 'evaluation' of arm 'dual', round 1"):
+            ledger.record("dual", 1, "evaluation", {"accuracy": 0.5})
+        with pytest.raises(ValueError, match="not plain JSON"):
+            ledger.record("dual", 2, "evaluation", {"accuracy": math.nan})
+
+
+def test_stages_are_appended(path):
+    with opened(path) as ledger:
+        for _ in range(2):
+            ledger.note_stage("dual", 0, "features", 1.5, 2**40)
+        assert [tuple(s) for s in ledger.stages()] == [("dual", 0, "features", 1.5, 2**40)] * 2
+
+
+def test_the_ledger_of_another_run_is_named_and_kept(path):
+    opened(path).close()
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"ledger\.sqlite: found .*\(budget 4, here 5\).*another run name"
+    ):
+        opened(path, "two", CONFIGURATION | {"budget": 5})
+    with pytest.raises(ValueError, match="same options, but other data or code"):
+        opened(path, "two")
+    assert path.read_bytes() == before
+    with opened(path) as ledger:
+        assert ledger.configuration == CONFIGURATION and ledger.identity == "one"
+
+
+def foreign(path):
+    base = sqlite3.connect(path)
+    base.execute("CREATE TABLE notes (line TEXT)")
+    base.commit()
+    base.close()
+
+
+def newer(path):
+    opened(path).close()
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA user_version = 2")
+    base.close()
+
+
+def edited(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        ledger.answer(question(0).key, 1.0)
+    base = sqlite3.connect(path)
+    base.execute("UPDATE query SET preference = 0")
+    base.commit()
+    base.close()
+
+
+def truncated(path):
+    opened(path).close()
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: path.write_bytes(b"pair_id,annotator\n" * 100), "damaged or no ledger"),
+        (lambda path: path.touch(), "an empty file"),
+        (lambda path: path.mkdir(), "no plain file"),
+        (foreign, "an SQLite file that is no ledger"),
+        (newer, "a ledger of format 2"),
+        (edited, "a damaged row in its table 'query'"),
+        (truncated, "damaged"),
+    ],
+    ids=["text", "empty", "folder", "foreign", "newer", "edited", "truncated"],
+)
+def test_what_is_no_ledger_is_named_and_kept(path, make, found):
+    path.parent.mkdir()
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    for opening in (lambda: opened(path), lambda: Ledger.reading(path)):
+        with pytest.raises(ValueError, match=rf"ledger\.sqlite: found .*{found}.*It is kept"):
+            opening()
+    assert before is None or path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
+
+
+def test_no_flipped_byte_changes_what_is_read(path):
+    with opened(path) as ledger:
+        ledger.ask([question(n) for n in range(8)])
+        ledger.answer_all([(question(n).key, 1.0, "") for n in range(8)])
+        ledger.record("dual", 0, "evaluation", {"accuracy": 0.75})
+        good = ledger.rows("dual"), ledger.records()
+    content, refused, draw = path.read_bytes(), 0, random.Random(0)
+    written = [i for i, byte in enumerate(content) if byte]
+    for place in draw.sample(written, 150):
+        broken = path.with_name("broken.sqlite")
+        broken.write_bytes(content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :])
+        try:
+            with Ledger.reading(broken) as ledger:
+                assert (ledger.rows("dual"), ledger.records()) == good, place
+        except ValueError as error:
+            assert "broken.sqlite" in str(error)
+            refused += 1
+    assert refused > 75  # the others lie in what SQLite does not use
+
+
+def test_reading_needs_a_ledger_and_never_writes(path):
+    with pytest.raises(ValueError, match="found no file"):
+        Ledger.reading(path)
+    opened(path).close()
+    before = path.read_bytes()
+    with Ledger.reading(path) as ledger, pytest.raises(ValueError, match="open for reading"):
+        ledger.ask([question(0)])
+    assert path.read_bytes() == before
+
+
+def test_one_run_at_a_time_works_on_a_ledger(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        with pytest.raises(ValueError, match="another process working on this ledger"):
+            opened(path)
+        with Ledger.reading(path) as reader:  # looking is allowed
+            assert len(reader.rows("dual")) == 1
+        copy = path.with_name("copy.sqlite")
+        shutil.copy(path, copy)
+        opened(copy).close()  # negative control: another ledger is free
+    opened(path).close()
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from activeduel.llm.ledger import Asked, Ledger
+with Ledger(Path(sys.argv[1]), "one", {"budget": 4, "selector": "dual"}) as ledger:
+    start = len(ledger.rows("dual"))
+    print("open", flush=True)
+    for n in range(start, 10**6):
+        key = Ledger.key("dual", f"pair {n}", "crowd", 0)
+        ledger.ask([Asked(key, "dual", n, 0, f"pair {n}", "crowd", 1.0, 0.0, "m0")])
+        ledger.answer(key, 1.0)
+        print(n, flush=True)
+        time.sleep(float(sys.argv[2]))
+"""
+
+
+def writing(path, pause=0.0):
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(pause)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "open\n"
+    return child
+
+
+def test_killed_at_random_moments_it_has_all_that_was_promised(path):
+    draw = random.Random(1)
+    for _ in range(4):
+        child = writing(path)
+        time.sleep(draw.uniform(0, 0.1))
+        child.kill()
+        promised = [int(line) for line in child.communicate()[0].split() if line.strip()]
+        assert child.returncode == -signal.SIGKILL
+        with opened(path) as ledger:  # the lock is free again
+            rows = ledger.rows("dual")
+        assert [r.round for r in rows] == list(range(len(rows)))
+        assert all(r.status == "answered" for r in rows[:-1])
+        assert len(rows) > max(promised, default=-1)
+        if rows and rows[-1].status == "asked":  # so that the next child goes on behind it
+            with opened(path) as ledger:
+                ledger.answer(rows[-1].key, 1.0)
+
+
+def test_a_ledger_can_be_read_while_a_run_writes(path):
+    child = writing(path, pause=0.01)  # quicker than any judge
+    try:
+        with pytest.raises(ValueError, match="another process working"):
+            opened(path)
+        seen = []
+        for _ in range(30):
+            with Ledger.reading(path) as ledger:
+                seen.append(len(ledger.rows("dual")))
+        assert seen == sorted(seen) and child.poll() is None
+    finally:
+        child.kill()
+        child.communicate()

@@ -1,0 +1,106 @@
+"""A configuration is what the user wrote, or an error that names the option."""
+
+import dataclasses
+
+import pytest
+
+from activeduel.llm.config import Config
+from activeduel.llm.presets import PRESETS
+from activeduel.llm.read_config import build, flatten, options, read_config
+
+LEAST = {
+    "dataset_name": "pool.jsonl",
+    "model_name_or_path": "model",
+    "teachers": [{"name": "ann", "kind": "recorded"}],
+}
+
+
+def test_a_file_and_what_is_laid_over_it(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "dataset_name: pool.jsonl\nmodel_name_or_path: model\nlearning_rate: 1e-5\n"
+        "baselines: [random, apo]\nload_in_4bit: true\n"
+        "teachers:\n- {name: ann, kind: recorded, rationality: {code: 2, prose: 0.5}}\n"
+    )
+    config = read_config(path, {"budget": "120", "label_batch": 10, "baselines": "random, dual"})
+    assert config.training.learning_rate == 1e-5  # YAML itself reads 1e-5 as text
+    assert config.model.load_in_4bit is True
+    assert config.selection.budget == 120 and config.selection.baselines == ("random", "dual")
+    assert config.teachers[0].rationality_in(["prose", "code"]) == [0.5, 2.0]
+
+
+def test_flat_options_are_read_back_as_they_were():
+    config = build({**LEAST, "lora_target_modules": ["q_proj"], "warm_up": 12})
+    assert build(flatten(config)) == config
+
+
+def test_every_option_has_one_home():
+    names = [f.name for g in dataclasses.fields(Config) if g.name != "teachers"
+             for f in dataclasses.fields(type(getattr(build(LEAST), g.name)))]  # fmt: skip
+    assert len(names) == len(set(names)) == len(options())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"confidence_treshold": 1.3}, "Did you mean 'confidence_threshold'"),
+        ({"Gamma": 1.3}, "no such option"),
+        ({"budget": "many"}, "'budget': found 'many', needed a number"),
+        ({"budget": 0}, "more than 0"),
+        ({"budget": float("nan")}, "needed a number"),
+        ({"budget": float("inf")}, "finite"),
+        ({"replicates": 2.5}, "needed a whole number"),
+        ({"load_in_4bit": 1}, "needed true or false"),
+        ({"seed": True}, "needed a whole number"),
+        ({"pooling": "first"}, "one of last, mean"),
+        ({"selector": "daul"}, "Did you mean 'dual'"),
+        ({"baselines": ["rand"]}, "Did you mean 'random'"),
+        ({"run_name": "../elsewhere"}, "folder inside output_dir"),
+        ({"run_name": ".."}, "folder inside output_dir"),
+        ({"load_in_4bit": True, "load_in_8bit": True}, "at most one"),
+        ({"budget": 10, "label_batch": 20}, "at most the budget"),
+        ({"test_fraction": 1}, "below 1"),
+        ({"lora_dropout": 1.0}, r"share in \[0, 1\)"),
+        ({"teachers": []}, "at least one"),
+        ({"teachers": "ann"}, "needed a list"),
+        ({"teachers": [{"name": "ann"}]}, "no 'kind'"),
+        ({"teachers": [{"name": "ann", "kind": "oracle"}]}, "one of recorded"),
+        ({"teachers": LEAST["teachers"] * 2}, "twice"),
+        ({"teachers": [{"name": "ann", "kind": "people"}]}, "are people"),
+        ({"adpo_teacher": "bob"}, "best, random or a name"),
+        ({"push_to_hub": True}, "hub_model_id"),
+        ({"preset": "zephyr-7b-lora"}, "zephyr-7b-lora-adpo"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(change, said):
+    with pytest.raises(ValueError, match=said):
+        read_config(None, {**LEAST, **change})
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="'dataset_name': found none"):
+        build({k: v for k, v in LEAST.items() if k != "dataset_name"})
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])
+def test_a_file_that_is_not_a_configuration(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.yaml"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_whole_but_for_the_teachers(name):
+    config = read_config(None, {"preset": name, "teachers": LEAST["teachers"]})
+    training = config.training
+    assert training.method == "adpo" and training.beta == 0.1
+    effective = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    assert effective == 64
+    assert training.pseudo_labels is not name.endswith("without-pseudo-labels")
+    assert (config.model.use_peft, training.learning_rate) in ((True, 1e-5), (False, 5e-7))
+
+
+def test_the_users_own_options_win_over_a_preset():
+    config = read_config(None, {**LEAST, "preset": "zephyr-7b-lora-adpo", "lora_r": 8})
+    assert config.model.lora_r == 8 and config.model.model_name_or_path == "model"

@@ -1,0 +1,136 @@
+"""Accuracy against labels and money: arms that pay different prices, on one grid.
+
+Between two evaluations an arm has the reward of the earlier one (steps), and no arm is carried
+beyond what it bought. In money, an arm that has spent its budget but for less than one label keeps
+its last reward up to the budget, because that is what it has for that money.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..theory.checks import Floats
+from .llm_facts import Arm, Facts
+from .replay_summary import band
+
+AXES = {"labels": "asked", "money": "money"}
+MOST_POINTS = 200  # of one curve on the page
+LENGTH = "length only"
+
+
+class Exactness(NamedTuple):
+    """How far a mean over replicates can be trusted."""
+
+    ratio: float  # held out over training, in pairs or prompts, whichever is larger
+    step: float  # smallest difference of two accuracies: one held-out pair
+
+
+def exactness(facts: Facts) -> Exactness:
+    """Of this run's splits; from the configured share where no split is recorded yet."""
+    arms = [arm for family in facts.families.values() for arm in family.values()]
+    splits = [arm.split for arm in arms if arm.split]
+    share = facts.config.data.test_fraction
+    if not splits:
+        return Exactness(share / (1 - share), 0.0)
+    ratios = [
+        np.mean([s[f"test_{unit}"] / max(s[f"train_{unit}"], 1) for s in splits])
+        for unit in ("pairs", "prompts")
+        if all(f"test_{unit}" in s and f"train_{unit}" in s for s in splits)
+    ] or [share / (1 - share)]
+    decided = np.mean([s.get("decided_test_pairs") or 0 for s in splits])
+    return Exactness(float(max(ratios)), float(1 / decided) if decided else 0.0)
+
+
+def steps(x: Floats, y: Floats, grid: Floats) -> Floats:
+    """The value of the last x that is not above each point of the grid; nothing is extrapolated.
+
+    >>> steps(np.array([1.0, 3.0]), np.array([0.5, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
+    [0.5, 0.5, 0.7]
+    """
+    assert len(grid) == 0 or (grid[0] >= x[0] and grid[-1] <= x[-1])
+    return y[np.searchsorted(x, grid, side="right") - 1]
+
+
+def common_grid(xs: Sequence[Floats]) -> Floats:
+    """Every x that lies within the reach of all of them, thinned where there are very many.
+
+    >>> common_grid([np.array([1.0, 3.0, 5.0]), np.array([2.0, 4.0])]).tolist()
+    [2.0, 3.0, 4.0]
+    """
+    low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
+    every = np.unique(np.concatenate(xs))
+    grid = every[(every >= low) & (every <= high)]
+    if len(grid) <= MOST_POINTS:
+        return grid
+    return grid[np.unique(np.linspace(0, len(grid) - 1, MOST_POINTS).round().astype(int))]
+
+
+def curve(arm: Arm, axis: str, budget: float, key: str = "accuracy") -> tuple[Floats, Floats]:
+    """(x, y) of one arm, x in labels bought or money spent, increasing."""
+    found = {round(float(e[AXES[axis]]), 9): float(e[key]) for e in arm.evaluations}
+    if axis == "money" and arm.finished:
+        found.setdefault(max(budget, *found), list(found.values())[-1])
+    x = np.array(sorted(found))
+    return x, np.array([found[at] for at in x])
+
+
+def compared(facts: Facts, family: str) -> list[Arm]:
+    """Whose mean is drawn: the arms that have finished, before that all that have begun."""
+    begun = list(facts.begun(family).values())
+    return [arm for arm in begun if arm.finished] or begun
+
+
+def mean_curve(
+    arms: Sequence[Arm], axis: str, budget: float, exact: Exactness, key: str = "accuracy"
+) -> dict[str, Any]:
+    """Mean over arms with its interval, on their common grid."""
+    found = [curve(arm, axis, budget, key) for arm in arms]
+    grid = common_grid([x for x, _ in found]) if found else np.empty(0)
+    if not len(grid):
+        return {}
+    values = np.array([steps(x, y, grid) for x, y in found])
+    return {"x": grid.tolist(), "replicates": len(arms), **band(values, *exact)}
+
+
+def curves(facts: Facts, exact: Exactness) -> dict[str, dict[str, dict[str, Any]]]:
+    """axis -> name -> curve, for every selector and the rule that only looks at the length."""
+    budget = facts.config.selection.budget
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for axis in AXES:
+        drawn = {
+            name: mean_curve(compared(facts, name), axis, budget, exact)
+            for name in (facts.chosen, *facts.baselines)
+        }
+        drawn[LENGTH] = mean_curve(length_arms(facts), axis, budget, exact, "length_accuracy")
+        out[axis] = {name: found for name, found in drawn.items() if found}
+    return out
+
+
+def length_arms(facts: Facts) -> list[Arm]:
+    """Whose labels the length rule learns from: random's, else the chosen selector's."""
+    for family in ("random", facts.chosen):
+        if family in facts.families:
+            arms = with_length(compared(facts, family))
+            if arms:
+                return arms
+    return []
+
+
+def with_length(arms: Iterable[Arm]) -> list[Arm]:
+    """Those whose every evaluation has the accuracy of the length rule."""
+    return [
+        arm for arm in arms if all(e.get("length_accuracy") is not None for e in arm.evaluations)
+    ]
+
+
+def paired(
+    first: Sequence[Arm], second: Sequence[Arm], axis: str, budget: float
+) -> tuple[Floats, Floats]:
+    """(grid, differences (J, c)) of the first arms minus the second, replicate by replicate."""
+    one = [curve(arm, axis, budget) for arm in first]
+    two = [curve(arm, axis, budget) for arm in second]
+    grid = common_grid([x for x, _ in (*one, *two)])
+    return grid, np.array(
+        [steps(*a, grid) - steps(*b, grid) for a, b in zip(one, two, strict=True)]
+    )

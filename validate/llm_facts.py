@@ -1,0 +1,152 @@
+"""What a run's ledger says, arm by arm, before anything is computed from it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..llm.config import Config
+from ..llm.ledger import Ledger, Row, Stage
+from ..llm.read_config import build, options
+
+Record = tuple[str, int, str, dict[str, Any]]
+POLICIES = ("adpo", "dpo")
+
+
+class Use(NamedTuple):
+    """What one teacher was asked in one arm."""
+
+    asked: int
+    money: float
+    ties: int
+    unparsable: int
+    unparsable_money: float
+    open: int  # asked, not answered yet
+    repeated: int  # put to the teacher more than once, after a broken run
+
+
+class Arm(NamedTuple):
+    """One selector or policy on one split."""
+
+    name: str  # "dual/0"
+    split: dict[str, Any]
+    evaluations: tuple[dict[str, Any], ...]  # those with an accuracy, in order of the rounds
+    trained: tuple[dict[str, Any], ...]
+    policy: dict[str, Any] | None
+    uses: dict[str, Use]  # by teacher
+    finished: bool  # has spent its budget, or says that it has nothing left to buy
+
+
+class Facts(NamedTuple):
+    """One run."""
+
+    config: Config
+    configuration: dict[str, Any]
+    pool: dict[str, Any]
+    origin: dict[str, Any]
+    families: dict[str, dict[int, Arm]]  # selector or policy -> replicate -> arm, all expected ones
+    stages: tuple[Stage, ...]
+
+    @property
+    def chosen(self) -> str:
+        """The configured selector."""
+        return self.config.selection.selector
+
+    @property
+    def baselines(self) -> list[str]:
+        """The selectors beside which it is judged."""
+        return [name for name in self.families if name not in (self.chosen, *POLICIES)]
+
+    def begun(self, family: str) -> dict[int, Arm]:
+        """Its arms that have an accuracy, by replicate."""
+        arms = self.families.get(family, {})
+        return {r: arm for r, arm in arms.items() if arm.evaluations}
+
+
+def read_facts(ledger: Ledger) -> Facts:
+    """Everything the report needs, from a ledger that may still be written."""
+    rows = {arm: ledger.rows(arm) for arm in ledger.arms()}
+    return gather(ledger.configuration, ledger.records(), rows, ledger.stages())
+
+
+def gather(
+    configuration: Mapping[str, Any],
+    records: Sequence[Record],
+    rows: Mapping[str, Sequence[Row]],
+    stages: Sequence[Stage],
+) -> Facts:
+    """The facts of a run from its configuration, records, rows by arm, and stages."""
+    known = {k: v for k, v in configuration.items() if k in options() or k == "teachers"}
+    config = build(known)
+    selection = config.selection
+    by_arm: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r[0], r[1])):
+        by_arm.setdefault(record[0], []).append(record)
+    families = {
+        family: {
+            r: _arm(name := f"{family}/{r}", config, by_arm.get(name, []), rows.get(name, ()))
+            for r in range(selection.replicates)
+        }
+        for family in _families(config, {*by_arm, *rows})
+    }
+    whole = by_arm.get("", [])
+    return Facts(
+        config, dict(configuration), _last(whole, "pool"), _last(whole, "origin"), families,
+        tuple(stages),
+    )  # fmt: skip
+
+
+def _families(config: Config, names: Iterable[str]) -> list[str]:
+    """The selectors and policies that this configuration runs, the chosen one first."""
+    seen = {name.split("/")[0] for name in names}
+    selectors = dict.fromkeys((config.selection.selector, *config.selection.baselines))
+    training = config.training
+    found = list(selectors) if training.method != "adpo" or seen & set(selectors) else []
+    if training.method == "adpo" or "adpo" in seen:
+        found.append("adpo")
+    if training.dpo_baseline or "dpo" in seen:
+        found.append("dpo")
+    return found
+
+
+def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Row]) -> Arm:
+    evaluations = [value for _, _, kind, value in records if kind == "evaluation"]
+    policy = _last(records, "policy") or None
+    spent = max((float(e["money"]) for e in evaluations), default=-math.inf)
+    cheapest = min(teacher.cost for teacher in config.teachers)
+    finished = (
+        policy is not None
+        or any(kind == "finished" for _, _, kind, _ in records)
+        or config.selection.budget - spent < cheapest - 1e-9
+    )
+    return Arm(
+        name,
+        _last(records, "split"),
+        tuple(e for e in evaluations if e.get("accuracy") is not None),
+        tuple(value for _, _, kind, value in records if kind == "trained"),
+        policy,
+        _uses(rows),
+        finished,
+    )
+
+
+def _last(records: Sequence[Record], name: str) -> dict[str, Any]:
+    return next((value for _, _, kind, value in reversed(records) if kind == name), {})
+
+
+def _uses(rows: Sequence[Row]) -> dict[str, Use]:
+    by_teacher: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.kind == "label":
+            by_teacher.setdefault(row.teacher, []).append(row)
+    return {
+        teacher: Use(
+            len(found),
+            math.fsum(row.price for row in found),
+            sum(row.preference == 0.5 for row in found),
+            sum(row.status == "unparsable" for row in found),
+            math.fsum(row.price for row in found if row.status == "unparsable"),
+            sum(row.status == "asked" for row in found),
+            sum(row.asks > 1 for row in found),
+        )
+        for teacher, found in by_teacher.items()
+    }

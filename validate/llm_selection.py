@@ -1,0 +1,227 @@
+"""What selection gained: the chosen selector against each baseline, in numbers and in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..theory.checks import Floats
+from .llm_curves import AXES, LENGTH, Exactness, compared, curve, length_arms, paired, steps
+from .llm_curves import common_grid as common
+from .llm_facts import Arm, Facts
+from .replay_intervals import Interval, end_of, percent, points, resampled_interval
+from .replay_summary import labels_needed
+
+BETTER, WORSE, NO_BETTER = "better", "worse", "no better"
+UNFINISHED, ONE, NOTHING = "unfinished", "one replicate", "nothing yet"
+
+
+def amount(value: float) -> str:
+    """Labels or money, short.
+
+    >>> amount(1234.0), amount(0.1 + 0.2), amount(12.345)
+    ('1,234', '0.3', '12.35')
+    """
+    text = f"{value:,.2f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def share(interval: Interval) -> str:
+    """An accuracy in % with its interval, where it has one."""
+    text = f"{100 * end_of(interval, 'estimate'):.1f} %"
+    if interval["low"] is None:
+        return text
+    low, high = (f"{100 * end_of(interval, end):.1f}" for end in ("low", "high"))
+    return f"{text} (95 %: {low} to {high})"
+
+
+def difference_text(interval: Interval) -> str:
+    """A difference of accuracies in points, with its interval where it has one."""
+    if interval["low"] is not None:
+        return points(interval)
+    return f"{round(100 * end_of(interval, 'estimate'), 1) + 0.0:+.1f} points"
+
+
+def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
+    """The chosen selector minus one baseline, replicate by replicate, at the budget.
+
+    Before all arms of both have spent the budget: at the most money that every begun pair of arms
+    has spent, and without a verdict.
+    """
+    mine, theirs = facts.begun(facts.chosen), facts.begun(baseline)
+    both = sorted({*mine} & {*theirs})
+    expected = facts.config.selection.replicates
+    out: dict[str, Any] = {"selector": facts.chosen, "baseline": baseline, "expected": expected}
+    if not both:
+        out |= {"replicates": 0, "finding": NOTHING, "difference": None}
+        return out | {"in_words": _nothing(facts, baseline)}
+    complete = [r for r in both if mine[r].finished and theirs[r].finished]
+    used = complete or both
+    first, second = [mine[r] for r in used], [theirs[r] for r in used]
+    out |= {"replicates": len(used), "of": used}
+    grid, lead = paired(first, second, "money", facts.config.selection.budget)
+    if not len(grid):
+        out |= {"finding": UNFINISHED, "difference": None}
+        return out | {"in_words": _nothing(facts, baseline)}
+    out |= {"money": float(grid[-1]), "per_replicate": lead[:, -1].tolist()}
+    out["difference"] = resampled_interval(lead[:, -1], *exact)
+    for name, arms in (("selector_end", first), ("baseline_end", second)):
+        out[name] = resampled_interval(_at(arms, facts, grid[-1]), *exact)
+    out["finding"] = _finding(out, len(complete) == expected)
+    out["in_words"] = _in_words(out, facts)
+    if len(complete) == expected:
+        out |= needed(first, second, facts, exact)
+        out["needed_in_words"] = _needed_in_words(out, facts)
+    return out
+
+
+def _at(arms: Sequence[Arm], facts: Facts, money: float) -> Floats:
+    found = [curve(arm, "money", facts.config.selection.budget) for arm in arms]
+    return np.array([steps(x, y, np.array([money]))[0] for x, y in found])
+
+
+def _finding(out: dict[str, Any], finished: bool) -> str:
+    difference = out["difference"]
+    if not finished:
+        return UNFINISHED
+    if out["replicates"] == 1:
+        return ONE
+    if difference["low"] > 0:
+        return BETTER
+    return WORSE if difference["high"] < 0 else NO_BETTER
+
+
+def _nothing(facts: Facts, baseline: str) -> str:
+    return (
+        f"Nothing can be said yet: no replicate has an accuracy of both {facts.chosen} and {baseline} "
+        "for the same money."
+    )
+
+
+def _in_words(out: dict[str, Any], facts: Facts) -> str:
+    one, two, budget = out["selector"], out["baseline"], facts.config.selection.budget
+    said, count = difference_text(out["difference"]), out["replicates"]
+    if out["finding"] == UNFINISHED:
+        return (
+            f"Unfinished, so no verdict on {one} against {two}. So far, at {amount(out['money'])} of "
+            f"{amount(budget)} spent, {one} minus {two} is {said} in {count} of {out['expected']} "
+            "replicates; what is looked at on the way proves nothing."
+        )
+    end = f"in held-out reward accuracy at the budget of {amount(budget)}"
+    if out["finding"] == ONE:
+        return (
+            f"One replicate, so no interval can be given and nothing follows from it: {one} minus {two} is "
+            f"{said} {end}. Run more replicates to know whether {one} is better than {two}."
+        )
+    if out["finding"] == BETTER:
+        return f"{one} is better than {two}: {said} {end}, over {count} replicates."
+    if out["finding"] == WORSE:
+        return f"{one} is worse than {two}: {said} {end}, over {count} replicates."
+    half = 100 * (out["difference"]["high"] - out["difference"]["estimate"])
+    return (
+        f"{one}: no better than {two}, on this evidence: {said} {end}, over {count} replicates. A gain "
+        f"below about {half:.1f} points could not have been told from chance."
+    )
+
+
+def needed(
+    first: Sequence[Arm], second: Sequence[Arm], facts: Facts, exact: Exactness
+) -> dict[str, Any]:
+    """Labels and money from which the first arms are level with where the second end."""
+    budget = facts.config.selection.budget
+    target = _at(second, facts, budget) if budget else np.empty(0)
+    out: dict[str, Any] = {}
+    for axis in AXES:
+        found = [curve(arm, axis, budget) for arm in first]
+        grid = common([x for x, _ in found])
+        if not len(grid):
+            continue
+        lead = np.array([steps(x, y, grid) for x, y in found]) - target[:, None]
+        out[f"{axis}_needed"] = labels_needed(lead, grid, *exact)
+        out[f"{axis}_seen"] = [float(grid[0]), float(grid[-1])]
+    out["baseline_labels"] = float(np.mean([arm.evaluations[-1]["asked"] for arm in second]))
+    money: Interval = out["money_needed"]
+    out["saving"] = {
+        here: None if money[there] is None else 1 - end_of(money, there) / budget
+        for here, there in (("estimate", "estimate"), ("low", "high"), ("high", "low"))
+    }
+    rises = np.array(
+        [arm.evaluations[-1]["accuracy"] - arm.evaluations[0]["accuracy"] for arm in second]
+    )
+    out["baseline_rise"] = resampled_interval(rises, *exact)
+    return out
+
+
+def _needed_in_words(out: dict[str, Any], facts: Facts) -> str:
+    one, two, budget = out["selector"], out["baseline"], facts.config.selection.budget
+    goal = (
+        f"what {two} reaches with the whole budget ({100 * out['baseline_end']['estimate']:.1f} %)"
+    )
+    money, labels, saved = out["money_needed"], out.get("labels_needed"), out["saving"]
+    if money["estimate"] is None:
+        words = f"{one} does not reach {goal} within the budget."
+    else:
+        bought = (
+            ""
+            if labels is None or labels["estimate"] is None
+            else f"{amount(labels['estimate'])} labels ({two} bought {amount(out['baseline_labels'])}) and "
+        )
+        words = f"{one} reaches {goal} with {bought}{amount(money['estimate'])} of {amount(budget)} money"
+        words += f", best guess: {percent(saved['estimate'])} saved" * (saved["estimate"] > 0) + "."
+    if out["replicates"] == 1:
+        return words + " One replicate gives no interval for that."
+    if (saved["low"] or 0.0) > 0:
+        words += f" At least {percent(saved['low'])} saved is shown (95 %)."
+    else:
+        words += " That anything is saved is not shown (95 %)."
+    if end_of(out["baseline_rise"], "low") <= 0:
+        words += (
+            f" {two} itself is not shown to gain after its first {amount(out['money_seen'][0])} of money: "
+            "where the curve is flat, no saving can be seen."
+        )
+    return words
+
+
+def length_comparison(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
+    """The reward learned from the labels minus the rule that only looks at the length."""
+    arms = length_arms(facts)
+    if not arms:
+        return None
+    last = [arm.evaluations[-1] for arm in arms]
+    gain = np.array([e["accuracy"] - e["length_accuracy"] for e in last])
+    family = arms[0].name.rsplit("/", 1)[0]
+    out: dict[str, Any] = {
+        "selector": LENGTH,
+        "from": family,
+        "end": resampled_interval(np.array([e["length_accuracy"] for e in last]), *exact),
+        "reward_minus_length": resampled_interval(gain, *exact),
+        "replicates": len(arms),
+    }
+    beaten = len(arms) > 1 and end_of(out["reward_minus_length"], "low") > 0
+    said = difference_text(out["reward_minus_length"])
+    if len(arms) == 1:
+        words = f"the reward is {said} away from it (one replicate: no interval)"
+    else:
+        words = f"the reward {'beats it by' if beaten else 'is not shown to beat it:'} {said}"
+    rule = f"Longer-or-shorter, learned from {family}'s labels, orders {share(out['end'])}"
+    return out | {"beaten": beaten, "in_words": f"{rule}; {words}."}
+
+
+def quality(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
+    """How good the chosen selector's reward is, beside a coin."""
+    arms = compared(facts, facts.chosen)
+    if not arms:
+        return None
+    budget = facts.config.selection.budget
+    grid = common([curve(arm, "money", budget)[0] for arm in arms])
+    if not len(grid):
+        return None
+    end = resampled_interval(_at(arms, facts, grid[-1]), *exact)
+    words = (
+        f"With {amount(grid[-1])} spent, {facts.chosen}'s reward orders {share(end)} of the held-out pairs as "
+        "the truth does."
+    )
+    coin = len(arms) > 1 and end_of(end, "low") <= 0.5
+    if coin:
+        words += " That is not shown to beat a coin."
+    return {"end": end, "money": float(grid[-1]), "coin": coin, "in_words": words}

@@ -1,0 +1,259 @@
+"""What the report shows beside the answer: teachers, policies, trainings, stages, the ledger's odds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .llm_curves import Exactness
+from .llm_facts import POLICIES, Arm, Facts, Use
+from .llm_selection import amount, difference_text, share
+from .replay_intervals import Interval, end_of, percent, resampled_interval
+from .verdict import Frequency
+
+NONE = Use(0, 0.0, 0, 0, 0.0, 0, 0)
+ALPHA = 0.025  # on each side
+
+
+def frequency(successes: int, trials: int) -> Interval:
+    """A share with Clopper and Pearson's exact 95 % interval; all None without a trial."""
+    if not trials:
+        return {"estimate": None, "low": None, "high": None}
+    found = Frequency(successes, trials)
+    low, high = found.interval(ALPHA)
+    return {"estimate": found.estimate, "low": low, "high": high}
+
+
+def optional_mean(values: Sequence[float | None], exact: Exactness) -> Interval | None:
+    """Mean and interval of what is known, None where nothing is."""
+    known = np.array([v for v in values if v is not None], dtype=np.float64)
+    return resampled_interval(known, *exact) if len(known) else None
+
+
+def teachers(facts: Facts) -> list[dict[str, Any]]:
+    """Every teacher, and what each selector and policy had of it (means over its replicates)."""
+    types = facts.pool.get("context_types") or ["all"]
+    out = []
+    for teacher in facts.config.teachers:
+        row: dict[str, Any] = {
+            "teacher": teacher.name,
+            "kind": teacher.kind,
+            "price": teacher.cost,
+            "stated": dict(zip(types, teacher.rationality_in(types), strict=True)),
+            "by": {},
+        }
+        for family, arms in facts.families.items():
+            begun = [arm for arm in arms.values() if arm.uses]
+            if begun:
+                row["by"][family] = _use(begun, teacher.name)
+        out.append(row)
+    return out
+
+
+def _use(arms: Sequence[Arm], teacher: str) -> dict[str, Any]:
+    """Totals over the arms; the share is that of all their labels and of all their money."""
+    found = [arm.uses.get(teacher, NONE) for arm in arms]
+    labels = sum(use.asked for arm in arms for use in arm.uses.values())
+    money = sum(use.money for arm in arms for use in arm.uses.values())
+    out: dict[str, Any] = {
+        "replicates": len(arms),
+        **{field: sum(getattr(use, field) for use in found) for field in Use._fields},
+    }
+    out["share"] = out["asked"] / labels if labels else None
+    out["money_share"] = out["money"] / money if money else None
+    known, right = (_agreement(arms, teacher, key) for key in ("known", "right"))
+    out["agreement_known"] = known
+    out["agreement"] = right / known if known else None
+    return out
+
+
+def _agreement(arms: Sequence[Arm], teacher: str, key: str) -> int:
+    last = [arm.evaluations[-1].get("agreement", {}) for arm in arms if arm.evaluations]
+    return sum(int(found.get(teacher, {}).get(key, 0)) for found in last)
+
+
+def rationality(facts: Facts) -> dict[str, Any]:
+    """Stated and believed rationality at the end, by teacher and context type; spread over arms."""
+    arms = list(facts.begun(facts.chosen).values())
+    last = [arm.evaluations[-1] for arm in arms]
+    estimated = any(e.get("estimated") for e in last)
+    rows = []
+    for teacher in teachers(facts):
+        for context, stated in teacher["stated"].items():
+            seen = [e.get("rationality", {}).get(teacher["teacher"], {}).get(context) for e in last]
+            known = [float(b) for b in seen if b is not None]
+            rows.append(
+                {
+                    "teacher": teacher["teacher"],
+                    "context_type": context,
+                    "stated": stated,
+                    "believed": float(np.mean(known)) if known else None,
+                    "least": min(known, default=None),
+                    "most": max(known, default=None),
+                    "replicates": len(known),
+                }
+            )
+    return {"estimated": estimated, "rows": rows}
+
+
+def policies(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
+    """ADPO beside DPO with all labels, replicate by replicate; None where neither was asked for."""
+    if not {*POLICIES} & {*facts.families}:
+        return None
+    done = {
+        family: {r: arm.policy for r, arm in facts.families.get(family, {}).items() if arm.policy}
+        for family in POLICIES
+    }
+    rows = [
+        _policy_row(r, done["adpo"].get(r), done["dpo"].get(r))
+        for r in sorted({*done["adpo"], *done["dpo"]})
+    ]
+    both = [row for row in rows if row["adpo"] and row["dpo"]]
+    gaps = [row["adpo"]["accuracy"] - row["dpo"]["accuracy"] for row in both]
+    out: dict[str, Any] = {
+        "rows": rows,
+        "expected": facts.config.selection.replicates,
+        "adpo": optional_mean([r["adpo"]["accuracy"] for r in rows if r["adpo"]], exact),
+        "dpo": optional_mean([r["dpo"]["accuracy"] for r in rows if r["dpo"]], exact),
+        "reference": optional_mean(
+            [r["adpo"].get("reference_accuracy") for r in rows if r["adpo"]], exact
+        ),
+        "asked_share": optional_mean([r["adpo"]["asked_share"] for r in rows if r["adpo"]], exact),
+        "precision": optional_mean(
+            [r["adpo"]["precision"]["estimate"] for r in rows if r["adpo"]], exact
+        ),
+        "difference": optional_mean(gaps, exact),
+        "compared": len(both),
+    }
+    out["finding"], out["in_words"] = _policy_words(out, facts)
+    return out
+
+
+def _policy_row(
+    replicate: int, adpo: dict[str, Any] | None, dpo: dict[str, Any] | None
+) -> dict[str, Any]:
+    if adpo is not None:
+        known, right = int(adpo.get("pseudo_known") or 0), int(adpo.get("pseudo_right") or 0)
+        adpo = adpo | {
+            "asked_share": adpo["asked"] / adpo["pairs"] if adpo["pairs"] else None,
+            "precision": frequency(right, known),
+        }
+    return {"replicate": replicate, "adpo": adpo, "dpo": dpo}
+
+
+def _policy_words(out: dict[str, Any], facts: Facts) -> tuple[str, str]:
+    """The finding on ADPO, and in one sentence or two."""
+    adpo, dpo, gap = out["adpo"], out["dpo"], out["difference"]
+    if adpo is None and dpo is None:
+        return "unfinished", "No policy has been trained to its end yet."
+    if adpo is None:
+        return (
+            "dpo only",
+            f"DPO with all labels orders {share(dpo)} of the held-out pairs as the truth.",
+        )
+    asked = f"{100 * end_of(out['asked_share'], 'estimate'):.0f} %" if out["asked_share"] else "?"
+    start = f"ADPO asked for labels on {asked} of its pairs and orders {share(adpo)} as the truth"
+    if gap is None:
+        return "adpo only", (
+            f"{start}; without DPO on all labels beside it (dpo_baseline), what it lost for that is unknown."
+        )
+    if out["compared"] < out["expected"]:
+        return "unfinished", (
+            f"Unfinished, {out['compared']} of {out['expected']} replicates: {start}; minus DPO with all "
+            f"labels {difference_text(gap)}, so far."
+        )
+    start += f", DPO with all labels {share(dpo)}: {difference_text(gap)}"
+    if gap["low"] is None:
+        return "one replicate", f"{start}. One replicate gives no interval, so nothing follows."
+    if gap["high"] < 0:
+        return "worse", f"{start}. ADPO is worse than DPO with all labels."
+    if gap["low"] > 0:
+        return "better", f"{start}. ADPO is better than DPO with all labels."
+    loss = max(0.0, -100 * end_of(gap, "low"))
+    return "no difference shown", (
+        f"{start}. No difference is shown; a loss of up to {loss:.1f} points is not ruled out."
+    )
+
+
+def trainings(facts: Facts, exact: Exactness) -> list[dict[str, Any]]:
+    """LoRA reward training: the model's own score and the head on its new features."""
+    out = []
+    for family, arms in facts.families.items():
+        done = [arm.trained for arm in arms.values() if arm.trained]
+        for i in range(max(map(len, done), default=0)):
+            found = [trained[i] for trained in done if len(trained) > i]
+            keys = ("labels", "ties_left_out", "steps", "loss")
+            row: dict[str, Any] = {"selector": family, "training": i + 1, "replicates": len(found)}
+            for key in keys:
+                known = [t[key] for t in found if t.get(key) is not None]
+                row[key] = float(np.mean(known)) if known else None
+            for key in ("accuracy", "head_accuracy"):
+                row[key] = optional_mean([t.get(key) for t in found], exact)
+            out.append(row)
+    return out
+
+
+def stages(facts: Facts) -> dict[str, Any]:
+    """Seconds and peak memory by stage, in the order in which they first came."""
+    rows: dict[str, dict[str, Any]] = {}
+    for stage in facts.stages:
+        row = rows.setdefault(
+            stage.name,
+            {"stage": stage.name, "times": 0, "seconds": 0.0, "peak_bytes": 0, "longest": 0.0},
+        )
+        row["times"] += 1
+        row["seconds"] += stage.seconds
+        row["longest"] = max(row["longest"], stage.seconds)
+        row["peak_bytes"] = max(row["peak_bytes"], stage.peak_bytes)
+    seconds = sum(row["seconds"] for row in rows.values())
+    for row in rows.values():
+        row["share"] = row["seconds"] / seconds if seconds else None
+    return {
+        "rows": list(rows.values()),
+        "seconds": seconds,
+        "peak_bytes": max((row["peak_bytes"] for row in rows.values()), default=0),
+    }
+
+
+def ledger_odds(facts: Facts) -> dict[str, Any]:
+    """What the ledger holds beside usable answers, over all arms."""
+    uses = [
+        u for arms in facts.families.values() for arm in arms.values() for u in arm.uses.values()
+    ]
+    totals = {field: sum(getattr(use, field) for use in uses) for field in Use._fields}
+    words = f"{amount(totals['asked'])} labels asked in all arms together, for {amount(totals['money'])}."
+    if totals["unparsable"]:
+        words += (
+            f" {amount(totals['unparsable'])} answers could not be read: charged "
+            f"({amount(totals['unparsable_money'])}), recorded, not used."
+        )
+    else:
+        words += " Every answer could be read."
+    if totals["repeated"]:
+        words += (
+            f" {amount(totals['repeated'])} questions were asked more than once after a broken run, under the "
+            "same key, and charged once."
+        )
+    if totals["open"]:
+        words += f" {amount(totals['open'])} questions are open: asked, charged, not answered yet."
+    return {**totals, "in_words": words}
+
+
+def progress(facts: Facts) -> dict[str, Any]:
+    """Which arms have not spent their budget."""
+    arms = [arm for family in facts.families.values() for arm in family.values()]
+    behind = [arm.name for arm in arms if not arm.finished]
+    words = (
+        f"Unfinished: {len(behind)} of {len(arms)} arms have not spent their budget."
+        if behind
+        else f"All {len(arms)} arms have spent their budget."
+    )
+    started = any(arm.evaluations or arm.uses or arm.policy for arm in arms)
+    return {"arms": len(arms), "unfinished": behind, "started": started, "in_words": words}
+
+
+def percent_or_none(value: float | None) -> str:
+    """A share in per cent, with one decimal below 10; "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if 0 < value < 0.1 else percent(value)
