@@ -5,6 +5,7 @@ torch: with every answer asked it is DPO, and its losses and weights are those o
 """
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,10 +20,12 @@ from .._durable import TEMPORARY, publish_folder
 from ..theory.checks import Floats
 from .checkpoints import Checkpoints
 from .config import FeatureOptions, ModelOptions, TrainingOptions
-from .reference import Progress, cached_log_probabilities, reference_identity
+from .reference import Progress, cached_log_probabilities
 from .steps import draw, micro_batches, rate, step_count
+from .teachers.protocol import Waiting
 from .tokens import TokenisedPairs, rows_of, tokenise
 from .training import (
+    adamw,
     checkpoint_activations,
     collate,
     kept_randomness,
@@ -85,8 +88,9 @@ def train_adpo(
     ``ask(step, pairs, differences)`` is called once a micro-batch that has questions and returns the
     preference for a (1, 0.5, 0 or None) of each; ``pseudo(step, pairs, signs)`` is told the
     pseudo-labels (1 a, -1 b). After a kill the steps since the last checkpoint are done again, with
-    the same questions. If ``ask`` raises, the steps before are kept. ``truth`` (one value a pair of
-    the pool) is only counted against the pseudo-labels.
+    the same questions. If ``ask`` raises, the steps before are kept; ``Waiting`` is raised after the
+    step's other questions were asked too. ``truth`` (one value a pair of the pool) is only counted
+    against the pseudo-labels.
 
     ``start``: adapter to continue from, then ``reference`` must be named: ``BASE`` (the model without
     adapters) or an adapter. ``cache`` keeps the reference's log-probabilities. Every epoch has its own
@@ -114,15 +118,8 @@ def train_adpo(
                 f"pairs: found none with a prompt shorter than {length} tokens "
                 f"among {len(pairs)}; needed one. Raise max_length, or set max_prompt_length."
             )
-        values = cached_log_probabilities(
-            lambda: with_adapter(load_base(model, tokenizer), anchor),
-            rows_of(found.tokens, length),
-            cache,
-            reference_identity(model, anchor, cache.parent),
-            model,
-            pad=tokenizer.pad_token_id,
-            tokens_per_batch=features.tokens_per_batch,
-        )
+        rows = rows_of(found.tokens, length)
+        values = cached_log_probabilities(rows, model, tokenizer, features, cache, adapter=anchor)
         policy = _policy(model, training, tokenizer, start, seed)
         loop = _Loop(
             policy, found, values.reshape(2, -1).T, tokenizer.pad_token_id, length,
@@ -152,7 +149,7 @@ class _Loop:
 
     def run(self, checkpoints: Checkpoints, progress: Progress | None) -> None:
         weights = {n: w for n, w in self.policy.named_parameters() if w.requires_grad}
-        optimizer = _optimizer(weights, self.training)
+        optimizer = adamw(weights, self.training.learning_rate, self.training.weight_decay)
         done = checkpoints.restore(weights, optimizer)
         steps = step_count(len(self.found.pairs), self.training)
         for step in range(done, steps):
@@ -173,16 +170,27 @@ class _Loop:
     ) -> dict[str, Any]:
         """One gradient step over the micro-batches of an effective batch; its line of the log."""
         batches = micro_batches(step, len(self.found.pairs), self.training, self.seed)
-        total, moved, counts = 0.0, 0.0, Counter[str]()
+        total, moved, counts, waiting = 0.0, 0.0, Counter[str](), None
         for number, batch in enumerate(batches):
             torch.manual_seed(draw(self.seed, "dropout", step, number))
             difference = self.difference(batch)
-            judged = self.judge(step, batch, difference.tolist())
+            try:
+                judged = self.judge(step, batch, difference.tolist())
+            except Waiting as error:  # people answer all questions of a step together
+                waiting = error
+                continue
             loss = adpo_loss(difference, judged.preference, judged.weight)
             (loss / len(batches)).backward()
             counts.update(judged.counts)
             total += loss.item() / len(batches)
             moved += difference.detach().abs().sum().item()
+        if waiting is not None:
+            raise waiting
+        if not math.isfinite(total):
+            raise ValueError(
+                f"loss: found {total} in step {step}; needed a number. Lower learning_rate, or look at "
+                "the weights that training starts from."
+            )
         if self.training.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(weights, self.training.max_grad_norm)
         share = rate(step, steps, self.training.warmup_ratio, self.training.lr_scheduler_type)
@@ -213,23 +221,21 @@ class _Loop:
         sure = [abs(d) > self.training.confidence_threshold for d in difference]
         asked = [i for i, is_sure in enumerate(sure) if not is_sure]
         guessed = [i for i, is_sure in enumerate(sure) if is_sure and self.training.pseudo_labels]
+        for i in guessed:
+            preference[i], weight[i] = float(difference[i] > 0), 1.0
+        if guessed and self.pseudo:
+            signs = [1 if difference[i] > 0 else -1 for i in guessed]
+            self.pseudo(step, [pairs[i] for i in guessed], signs)
         answers: Sequence[float | None] = []
         if asked:
             answers = self.ask(step, [pairs[i] for i in asked], [difference[i] for i in asked])
         for i, answer in zip(asked, answers, strict=True):
             if answer is not None:
                 preference[i], weight[i] = float(answer), 1.0
-        for i in guessed:
-            preference[i], weight[i] = float(difference[i] > 0), 1.0
-        if guessed and self.pseudo:
-            signs = [1 if difference[i] > 0 else -1 for i in guessed]
-            self.pseudo(step, [pairs[i] for i in guessed], signs)
         unparsable = sum(answer is None for answer in answers)
-        truth = (
-            [(preference[i], self.truth[pairs[i]]) for i in guessed]
-            if self.truth is not None
-            else []
-        )
+        truth: list[tuple[float, float]] = []
+        if self.truth is not None:
+            truth = [(preference[i], float(self.truth[pairs[i]])) for i in guessed]
         known = [said == true for said, true in truth if true in (0.0, 1.0)]
         counts = (len(asked), len(guessed), unparsable, len(known), sum(known))
         return _Judged(preference, weight, dict(zip(_KINDS, counts, strict=True)))
@@ -242,19 +248,6 @@ def adpo_loss(
     p, w = difference.new_tensor(preference), difference.new_tensor(weight)
     losses = -(p * F.logsigmoid(difference) + (1 - p) * F.logsigmoid(-difference))
     return (w * losses).mean()
-
-
-def _optimizer(weights: dict[str, Any], training: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW as transformers sets it up: biases and norms (one-dimensional) do not decay."""
-    groups = [
-        {
-            "params": [w for w in weights.values() if w.ndim > 1],
-            "weight_decay": training.weight_decay,
-        },
-        {"params": [w for w in weights.values() if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
 
 
 def _anchor(model: ModelOptions, start: Path | None, reference: Path | str | None) -> Path | None:

@@ -217,8 +217,8 @@ def walk(
     arm: Arm,
     base: State,
     retrain: Callable[[Arm, int, Labels], State | None] = lambda arm, number, labels: None,
-) -> tuple[State, Fit]:
-    """Buy until the budget is spent; the last state and fit.
+) -> State:
+    """Buy until the budget is spent; the last state.
 
     ``retrain(arm, round, labels)`` may return a new model state after a round. Raises ``Waiting``
     where people have to answer first; the next call goes on from there.
@@ -243,7 +243,7 @@ def walk(
             state, fit = new, arm.fit(new, labels)
         number += 1
         arm.say(f"{arm.name}: budget", round(labels.money), round(arm.config.selection.budget))
-    return state, fit
+    return state
 
 
 def _questions(arm: Arm, state: State, fit: Fit, labels: Labels, number: int) -> list[Asked]:
@@ -317,7 +317,7 @@ def _select(
 def _shared(arm: Arm, money: float) -> list[Pick]:
     """Random training pairs that every teacher answers, so that teachers can be compared."""
     wanted = arm.config.selection.shared_pairs
-    if not wanted or not arm.config.selection.estimate_rationality:
+    if not wanted:
         return []
     price = wanted * float(arm.cost.sum())
     able = np.flatnonzero((arm.capacity != 0).all(axis=1))

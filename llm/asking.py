@@ -76,10 +76,18 @@ def _answers(
 
 def _batches(teacher: Teacher, questions: Sequence[Question]) -> Iterator[list[Answer]]:
     """What is committed together: a single answer, or all where answering again costs nothing."""
-    if teacher.instant:
-        yield list(teacher.answers(questions))
-    else:
-        yield from ([answer] for answer in teacher.answers(questions))
+    answers = teacher.answers(questions)
+    if not teacher.instant:
+        yield from ([answer] for answer in answers)
+        return
+    batch: list[Answer] = []
+    try:
+        while (answer := next(answers, None)) is not None:
+            batch.append(answer)
+    except Waiting:  # what was answered before is kept
+        yield batch
+        raise
+    yield batch
 
 
 def _stop(name: str, found: str) -> NoReturn:

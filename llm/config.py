@@ -15,7 +15,9 @@ from typing import Any, Literal
 class DataOptions:
     """Which pairs there are."""
 
-    dataset_name: str  # a file or folder (.jsonl, .jsonl.gz, .parquet), else a name on the hub
+    dataset_name: (
+        str  # a file or folder (.jsonl, .jsonl.gz, .parquet, .csv), else a name on the hub
+    )
     dataset_config: str | None = None
     dataset_split: str = "train"
     judgements: str | None = None  # recorded answers in a file of their own

@@ -9,14 +9,16 @@ import math
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from ..theory.checks import Floats, Ints
 from .config import DataOptions
-from .forms import DATASET, Message, Pair, Text, canonical, level, pairs_of
-from .rows import Row, names, read_rows, shown, stop
+from .forms import DATASET, Pair, canonical, level, pairs_of, read_name
+from .rows import Row, file_rows, names, read_rows, shown, stop
+from .texts import Message, Text
 
 __all__ = ["Message", "Text", "TextPool", "canonical", "read_pool", "split"]
 
@@ -95,7 +97,7 @@ def read_pool(options: DataOptions) -> TextPool:
         found = f"no pair ({reader.left_out} of two equal responses)"
         stop(options.dataset_name, found, "at least one", "Pass the right data set.")
     if options.judgements:
-        for place, row in read_rows(options.judgements, config=None, split=""):
+        for place, row in file_rows(Path(options.judgements)):
             reader.judge(place, row)
     return reader.pool()
 
@@ -112,6 +114,7 @@ class _Reader:
         self.prompts: list[Text] = []
         self.responses: list[tuple[Text, Text]] = []
         self.places: list[str] = []  # where each pair first stood
+        self.chosen: list[str] = []  # side that was chosen by its column, "?" one here, one there
         self.contexts: list[str] = []
         self.group, self.gold, self.rewards = array("q"), array("d"), array("d")
         self.judges: dict[str, int] = {}
@@ -141,6 +144,7 @@ class _Reader:
         self.prompts.append(prompt)
         self.responses.append(pair.responses)
         self.places.append(place)
+        self.chosen.append(pair.chosen)
         self.contexts.append(self.context(place, row))
         self.group.append(group)
         self.gold.append(pair.gold)
@@ -164,6 +168,7 @@ class _Reader:
         if context != known[2] or not numbers:
             what = "rewards or gold" if context == known[2] else "context type"
             self.twice(place, pair, f"with another {what}, {first}", "the same in every row")
+        self.chosen[number] = pair.chosen if pair.chosen == self.chosen[number] else "?"
         return pair
 
     def twice(self, place: str, pair: Pair, found: str, needed: str) -> NoReturn:
@@ -182,20 +187,24 @@ class _Reader:
 
     def judge(self, place: str, row: Row) -> None:
         """One row of a judgements file."""
+        pair_id, annotator = (read_name(place, row, name) for name in ("pair_id", "annotator"))
         for name in ("pair_id", "annotator", "preference"):
             if row.get(name) is None:
                 found = f"no {name}" if name in row else f"columns {names(row)}"
                 stop(place, found, f"a column {name!r} with a value", "Fill it in.")
-        pair_id = str(row["pair_id"])
         preference = level(place, "preference", row["preference"])
-        number = self.ids.get(pair_id)
-        if number is not None:
-            self.note(place, number, str(row["annotator"]), preference)
-        elif pair_id not in self.skipped:
-            needed = f"one of the {len(self.ids)} pair ids of the pool"
-            stop(
-                place, f"unknown pair_id {shown(pair_id)}", needed, "Add the pair or drop the row."
-            )
+        number = self.ids.get(str(pair_id))
+        if number is None:
+            if pair_id not in self.skipped:
+                found, needed = f"unknown pair_id {shown(pair_id)}", f"{len(self.ids)} pair ids"
+                stop(place, found, f"one of the pool's {needed}", "Add the pair or drop the row.")
+            return
+        if self.chosen[number] == "?":
+            found = f"pair_id {shown(pair_id)}, of which each response was chosen once"
+            stop(place, found, "one that tells a from b", "Use response_a and response_b.")
+        if self.chosen[number] == "b":
+            preference = 1 - preference
+        self.note(place, number, str(annotator), preference)
 
     def note(self, place: str, pair: int, annotator: str, preference: float) -> None:
         self.judged_pair.append(pair)
@@ -205,8 +214,10 @@ class _Reader:
 
     def pool(self) -> TextPool:
         gold, preference = _floats(self.gold), _floats(self.preference)
-        _check_sides("preference", preference, self.labels)
-        _check_sides(str(self.options.gold_column), gold, self.places)
+        stated = np.array([side == "" for side in self.chosen])
+        judged = np.where(stated[_ints(self.judged_pair)], preference, math.nan)
+        _check_sides("preference", judged, self.labels)
+        _check_sides(str(self.options.gold_column), np.where(stated, gold, math.nan), self.places)
         context_types, context = _sorted_names(self.contexts)
         annotators, order = _sorted_names(list(self.judges))
         return TextPool(

@@ -110,9 +110,10 @@ class Unfinished:
         }
         text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
         write_atomically(self._folder / MANIFEST, text.encode())
-        for name in (KEY, JOURNAL):
-            (self._folder / name).unlink(missing_ok=True)
-        publish_folder(self._folder, folder_of(self._cache, self._key))
+        final = folder_of(self._cache, self._key)
+        publish_folder(self._folder, final)
+        for name in (KEY, JOURNAL):  # only now: a run killed before goes on from them
+            (final / name).unlink()
         found = finished(self._cache, self._key)
         assert found is not None
         return found

@@ -7,37 +7,31 @@ times a stated efficiency: expect memory within a quarter, time within a factor 
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..theory.checks import Floats
-from .config import Config, ModelOptions
-from .model_size import (
-    BYTES,
-    ModelSize,
-    Precision,
-    count,
-    forward_flops,
-    inference_bytes,
-    layer_bytes,
-    lora_parameters,
-    saved_bytes,
-    training_factor,
-    weight_bytes,
-)
+from .config import Config
+from .planned_run import Line, Place, PlannedRun, bytes_text, duration_text, model_size
+from .stage_costs import FORWARD, TRAINING, lines
 
-FORWARD, TRAINING = 0.5, 0.4  # share of the matrix rate that a pass reaches: assumed, not measured
+__all__ = [
+    "Footprint",
+    "Line",
+    "estimate",
+    "fits",
+    "free_bytes",
+    "matrix_rate",
+    "require_fit",
+    "table",
+]
+
 RESERVE = 1.05  # what a GPU's allocator keeps beside what is used
-_CHUNK = 1024  # rows of logits that our own loss turns to float32 at once
-_TILE = 4096 * 32768  # logits that TRL's fused head holds at once
-_HOST_FLOPS = 2e9  # of the head's linear algebra in float64: assumed
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -49,8 +43,8 @@ class Footprint:
 
     @property
     def known(self) -> bool:
-        """Whether every line's memory is known."""
-        return all(line.bytes is not None or line.seconds is not None for line in self.lines)
+        """Whether every line could be estimated."""
+        return not any(line.unknown for line in self.lines)
 
     def stages(self) -> tuple[str, ...]:
         """Their names, in the order in which they run."""
@@ -105,24 +99,23 @@ def free_bytes(device: str) -> float:
     """Memory that is free now on "cuda" or "cpu" (there also by the limit of a container)."""
     if device == "cuda":
         return float(torch.cuda.mem_get_info()[0])
-    free = [_kilobytes_available() * 1024.0]
+    available = 1024 * _field(Path("/proc/meminfo"), "MemAvailable:")
     group = Path("/sys/fs/cgroup")
     try:
         limit = int((group / "memory.max").read_text())
-        free.append(float(limit - int((group / "memory.current").read_text())))
-    except (OSError, ValueError):
-        pass  # no limit ("max"), or no such file
-    return min(free)
+        held = int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no limit ("max"), or no such file
+        return available
+    reclaimable = _field(group / "memory.stat", "inactive_file", otherwise=0.0)
+    return min(available, limit - held + reclaimable)
 
 
-def _kilobytes_available() -> float:
+def _field(path: Path, name: str, otherwise: float = math.inf) -> float:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1])
+        words = (line.split() for line in path.read_text().splitlines())
+        return next((float(w[1]) for w in words if w and w[0] == name), otherwise)
     except OSError:
-        pass
-    return math.inf
+        return otherwise
 
 
 def matrix_rate(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
@@ -157,23 +150,22 @@ def estimate(
 
     ``token_counts``: tokens of a prompt with one response, of every text of the pool or of a sample.
     ``device``: "cpu" or "cuda", by default what the configuration means here. ``rate``: flop/s of a
-    matrix product, by default measured in half a second (None stays None for a device that is not
-    here, then no times are given). ``model_config``: a transformers configuration, by default the
-    model's own; where that cannot be had its lines say "unknown" and why.
+    matrix product, by default measured in half a second; for a GPU that is not here no times are
+    given without it. ``model_config``: a transformers configuration, by default the model's own;
+    where that cannot be had its line says "unknown" and why.
     """
     gpu = torch.cuda.is_available()
     place = device or ("cuda" if gpu and config.model.device != "cpu" else "cpu")
-    size, reason = _size(config.model, model_config)
+    size, reason = model_size(config.model, model_config)
     counts = np.minimum(np.asarray(token_counts, dtype=float).ravel(), config.features.max_length)
     if not len(counts) or not (counts >= 1).all():
         raise ValueError(
             "token_counts: found none, or one below 1; needed the tokens of at least one text."
         )
-    run = _Run(config, size, reason, pool_size, counts, place, 0.0)
+    run = PlannedRun(config, size, reason, pool_size, counts, place, rate)
     if rate is None and (place == "cpu" or gpu):
-        rate = matrix_rate(place, getattr(torch, run.computing))
-    run = _Run(config, size, reason, pool_size, counts, place, rate)
-    return Footprint(tuple(_lines(run)), place, rate)
+        run = replace(run, rate=matrix_rate(place, getattr(torch, run.computing)))
+    return Footprint(tuple(lines(run)), place, run.rate)
 
 
 # -------------------------------------------------------------------------------------- table
@@ -194,7 +186,9 @@ def table(footprint: Footprint) -> str:
             (stage, "= together", bytes_text(held), bytes_text(disk) if disk else "", took, "")
         )
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    text = ["  ".join(_cell(row[i], widths[i], i) for i in range(5)) + "  " + row[5] for row in rows]
+    text = [
+        "  ".join(_cell(row[i], widths[i], i) for i in range(5)) + "  " + row[5] for row in rows
+    ]
     rate = "not measured" if footprint.rate is None else f"{footprint.rate / 1e12:.3g} Tflop/s"
     unknown = "" if footprint.known else "at least "
     where = "on the GPU" if footprint.device == "cuda" else "in memory"
@@ -208,7 +202,7 @@ def table(footprint: Footprint) -> str:
 
 def _row(line: Line) -> tuple[str, str, str, str, str, str]:
     held = "" if line.bytes is None else bytes_text(line.bytes)
-    if line.bytes is None and line.seconds is None and line.how.startswith("unknown"):
+    if line.unknown:
         held = "unknown"
     memory, disk = ("", held) if line.place == "disk" else (held, "")
     took = "" if line.seconds is None else duration_text(line.seconds)

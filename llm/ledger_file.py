@@ -103,9 +103,13 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
     address = f"{path.resolve().as_uri()}?mode={mode}"
     base = sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
-    base.execute("PRAGMA synchronous = EXTRA")  # FULL, and the folder after the journal is gone
-    if not write:
-        base.execute("PRAGMA query_only = ON")
+    try:
+        base.execute("PRAGMA synchronous = EXTRA")  # FULL, and the folder after the journal is gone
+        if not write:
+            base.execute("PRAGMA query_only = ON")
+    except BaseException:
+        base.close()
+        raise
     return base
 
 

@@ -229,14 +229,16 @@ def forward_flops(size: ModelSize, lengths: Sequence[float], *, head: bool = Fal
     """
     tokens = float(sum(lengths))
     attention = 2.0 * size.layers * size.queries * sum(float(t) ** 2 for t in lengths)
-    return 2.0 * size.body * tokens + attention + head * 2.0 * size.hidden * size.vocabulary * tokens
+    return (
+        2.0 * size.body * tokens + attention + head * 2.0 * size.hidden * size.vocabulary * tokens
+    )
 
 
 def training_factor(full: bool, checkpointing: bool) -> int:
     """Passes that a training step costs, in forward passes.
 
     Full: 3 (forward, gradients of the activations, gradients of the weights), LoRA: 2 (those of the
-    frozen weights are not worked out); one more where checkpointing runs the forward pass twice.
+    frozen weights are not worked out); at most one more where checkpointing runs the forward pass again.
 
     >>> training_factor(True, False), training_factor(True, True), training_factor(False, True)
     (3, 4, 3)

@@ -37,6 +37,7 @@ PACKAGES = (
     "accelerate",
     "bitsandbytes",
 )
+LOG_PROBABILITIES = "log-probabilities.sqlite"  # in the cache
 # options that change where and how fast, not what
 _NOT_IDENTITY = ("output_dir", "run_name", "report_to", "push_to_hub", "hub_model_id",
                  "tokens_per_batch", "dataset_name", "judgements", "model_name_or_path")  # fmt: skip
@@ -146,7 +147,7 @@ def _walk_policies(opened: Run) -> None:
 
     walks = {"adpo": walk_adpo, "dpo": walk_dpo}
     for name in opened.arms:
-        walks[name.selector](opened.arm(name), opened.folder, opened.cache)
+        walks[name.selector](opened.arm(name), opened.folder, opened.cache / LOG_PROBABILITIES)
 
 
 def _walk_rewards(opened: Run) -> None:
@@ -155,11 +156,20 @@ def _walk_rewards(opened: Run) -> None:
         arm, training = opened.arm(name), _Training(opened)
         if start is None or name.replicate != start[0]:  # all arms of a replicate share the split
             start = name.replicate, arm.state(BASE, base)
-        state, fit = walk(arm, start[1], training.after_round)
-        state, fit = training.at_the_end(arm, state, fit)
+        state = walk(arm, start[1], training.after_round)
         if name == opened.arms[0]:
-            adapter = None if state.id == BASE else training.folder(name, state.id)
-            save_reward_model(opened.folder / "reward", opened.config, state, fit, adapter)
+            train_at_the_end(opened, arm, state)
+        else:
+            training.at_the_end(arm, state)
+
+
+def train_at_the_end(opened: Run, arm: Arm, state: State) -> Path:
+    """Train on all the labels bought, and leave the reward model in the run's folder."""
+    training = _Training(opened)
+    state = training.at_the_end(arm, state)
+    fit = arm.fit(state, arm.labels(arm.ledger.rows(str(arm.name))))
+    adapter = None if state.id == BASE else training.folder(arm.name, state.id)
+    return save_reward_model(opened.folder / "reward", opened.config, state, fit, adapter)
 
 
 def compute_features(
@@ -199,14 +209,13 @@ class _Training:
             return None
         return self.train(arm, number, labels)
 
-    def at_the_end(self, arm: Arm, state: State, fit: Any) -> tuple[State, Any]:
-        """Train on all the labels, unless the last round just did."""
-        labels = arm.labels(arm.ledger.rows(str(arm.name)))
-        last = max((row.round for row in arm.ledger.rows(str(arm.name))), default=-1)
+    def at_the_end(self, arm: Arm, state: State) -> State:
+        """Train on all the labels, unless the last round just did; the last state."""
+        rows = arm.ledger.rows(str(arm.name))
+        last = max((row.round for row in rows), default=-1)
         if self.options.method != "reward" or last < 0 or state.id == f"reward-{last}":
-            return state, fit
-        state = self.train(arm, last, labels)
-        return state, arm.fit(state, labels)
+            return state
+        return self.train(arm, last, arm.labels(rows))
 
     def train(self, arm: Arm, number: int, labels: Labels) -> State:
         """One LoRA stage from the base model: adapter, new features, new projection."""
@@ -231,12 +240,15 @@ class _Training:
                 arm.pool, [int(i) for i in arm.test], config.model, config.features, adapter
             )
             fit = arm.fit(state, labels)
+            log = json.loads((adapter / "reward.json").read_bytes())["log"]
             facts = {
                 "state": identity,
                 "labels": labels.usable,
                 "ties_left_out": int((labels.preference == 0.5).sum()),
                 "accuracy": accuracy(scores[:, 0] - scores[:, 1], arm.truth[arm.test]),
                 "head_accuracy": arm.evaluation(state, fit, labels)["accuracy"],
+                "loss": log[-1]["loss"],
+                "steps": len(log),
             }
             arm.ledger.record(name, number, "trained", facts)
         return state

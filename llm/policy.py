@@ -178,4 +178,7 @@ def _judged(arm: Arm, policy: Path, cache: Path) -> dict[str, float]:
             arm.pool, [int(i) for i in pairs], arm.config.model, arm.config.features,
             arm.config.training, policy, cache=cache,
         )  # fmt: skip
-    return {"accuracy": accuracy(rewards[:, 0] - rewards[:, 1], arm.truth[pairs])}
+    margins = rewards[:, 0] - rewards[:, 1]
+    read = np.flatnonzero(~np.isnan(margins))  # NaN: the prompt alone fills max_length
+    truth = arm.truth[pairs][read]
+    return {"accuracy": accuracy(margins[read], truth), "too_long": len(pairs) - len(read)}

@@ -60,14 +60,7 @@ def reference_log_probabilities(
     found = tokenise(pool, pairs, tokenizer, length, max_prompt_length)
     rows = rows_of(found.tokens, length)
     values = cached_log_probabilities(
-        lambda: with_adapter(load_base(model, tokenizer), adapter),
-        rows,
-        cache,
-        reference_identity(model, adapter, cache.parent),
-        model,
-        pad=tokenizer.pad_token_id,
-        tokens_per_batch=features.tokens_per_batch,
-        progress=progress,
+        rows, model, tokenizer, features, cache, adapter=adapter, progress=progress
     )
     place = {pair: i for i, pair in enumerate(found.pairs)}
     by_side = np.vstack([values.reshape(2, -1).T, [[np.nan, np.nan]]])
@@ -75,37 +68,38 @@ def reference_log_probabilities(
 
 
 def cached_log_probabilities(
-    policy: Callable[[], Any],
     rows: Sequence[TokenRow],
+    model: ModelOptions,
+    tokenizer: Any,
+    features: FeatureOptions,
     cache: Path,
-    reference: str,
-    options: ModelOptions,
     *,
-    pad: int,
-    tokens_per_batch: int,
+    adapter: Path | None = None,
     progress: Progress | None = None,
 ) -> Floats:
-    """(len(rows),) log-probabilities of ``policy()``, which is called only if ``cache`` lacks some.
+    """(len(rows),) log-probabilities of rows, as in ``reference_log_probabilities``.
 
     What is missing is computed longest first in batches that are committed one by one. The batches
     depend on the missing rows alone, and those of a killed run are the rest of an unbroken one's, so
     both end with the same bits.
     """
+    reference = reference_identity(model, adapter, cache.parent)
     keys = [_key(row) for row in rows]
     with _opened(cache) as file:
         known = _known(file, reference, set(keys))
         missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        total = len(known) + len(missing)
         order = sorted(missing, key=lambda key: (-len(missing[key].tokens), key))
-        model = policy() if order else None
-        for batch in _batches(order, missing, tokens_per_batch):
-            values = _evaluate(model, [missing[key] for key in batch], options, pad)
+        policy = with_adapter(load_base(model, tokenizer), adapter).eval() if order else None
+        for batch in _batches(order, missing, features.tokens_per_batch):
+            values = _evaluate(policy, [missing[key] for key in batch], model, tokenizer)
             fresh = dict(zip(batch, values, strict=True))
             with file:
                 table = [(reference, key, value) for key, value in fresh.items()]
                 file.executemany("INSERT INTO log_probability VALUES (?, ?, ?)", table)
             known |= fresh
             if progress:
-                progress(len(known), len(known) + len(order))
+                progress(len(known), total)
     return np.array([known[key] for key in keys])
 
 
@@ -125,11 +119,12 @@ def reference_identity(
     return hashlib.sha256(canonical(options).encode()).hexdigest()
 
 
-def _evaluate(model: Any, rows: list[TokenRow], options: ModelOptions, pad: int) -> list[float]:
-    model.eval()
+def _evaluate(
+    policy: Any, rows: list[TokenRow], options: ModelOptions, tokenizer: Any
+) -> list[float]:
     with torch.no_grad(), quiet(), mixed_precision(options):
-        batch = collate(rows, pad, next(model.parameters()).device)
-        return [float(value) for value in log_probabilities(model, batch)]
+        batch = collate(rows, tokenizer.pad_token_id, next(policy.parameters()).device)
+        return [float(value) for value in log_probabilities(policy, batch)]
 
 
 def _batches(

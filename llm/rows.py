@@ -6,14 +6,16 @@ A message says where, what was found and needed, and what to do; it never shows 
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any, NoReturn
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")  # .jsonl and .csv also as .gz
-_LONGEST = 40  # characters of a name or value in a message: what is longer may be somebody's text
+_NAME = re.compile(r"[\w.:/#-]{1,80}", re.ASCII)  # what is not like this may be somebody's text
 
 
 def stop(place: str, found: str, needed: str, repair: str) -> NoReturn:
@@ -22,23 +24,30 @@ def stop(place: str, found: str, needed: str, repair: str) -> NoReturn:
 
 
 def shown(value: object) -> str:
-    """A value as a message may show it: never a text of the data.
+    """A value as a message may show it: names and numbers, never a text of the data.
 
-    >>> shown("model_a"), shown("x" * 50), shown([1, 2])
-    ("'model_a'", 'a text of 50 characters', 'a list')
+    >>> shown("model_a"), shown(0.3), shown("what is the weather like?"), shown([1, 2])
+    ("'model_a'", '0.3', 'a text of 25 characters', 'a list')
     """
-    if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
-        return f"a text of {len(value)} characters"
-    return repr(value) if isinstance(value, str | int | float | None) else f"a {_kind(value)}"
+    if isinstance(value, str):
+        name = value.isprintable() and (len(value) <= 20 or _NAME.fullmatch(value))
+        return repr(value) if name else f"a text of {len(value)} characters"
+    return repr(value) if isinstance(value, int | float | None) else kind(value)
 
 
 def names(columns: Iterable[object]) -> str:
-    """Column names as a message may show them."""
-    return ", ".join(c if c.isidentifier() else shown(c) for c in map(str, columns)) or "none"
+    """Column names as a message may show them: a file without a header has texts in their place."""
+    shorts = (
+        c if _NAME.fullmatch(c) else f"a text of {len(c)} characters" for c in map(str, columns)
+    )
+    return ", ".join(shorts) or "none"
 
 
-def _kind(value: object) -> str:
-    return type(value).__name__
+def kind(value: object) -> str:
+    """What a value is, in words, where the value itself may be somebody's text."""
+    words = {str: "text", dict: "record", NoneType: "nothing", int: "number", float: "number"}
+    word = words.get(type(value), type(value).__name__)
+    return word if word == "nothing" else f"a {word}"
 
 
 def read_rows(
@@ -53,9 +62,9 @@ def read_rows(
     path = Path(name)
     if path.is_dir():
         for file in _files(path, split, leave):
-            yield from _file_rows(file)
+            yield from file_rows(file)
     elif path.is_file() or _form(path) or name.startswith((".", "/", "~")):
-        yield from _file_rows(path)
+        yield from file_rows(path)
     else:
         yield from _hub_rows(name, config, split)
 
@@ -75,7 +84,8 @@ def _files(folder: Path, split: str, leave: str | None) -> list[Path]:
     return [p for p in found if p.name.startswith(split)] or found
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def file_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """(place, row) of one local file; errors as ``read_rows``."""
     form = _form(path)
     if form is None:
         stop(str(path), f"a file ending in {path.suffix!r}", ", ".join(SUFFIXES), "Convert it.")
@@ -99,7 +109,9 @@ def _lines(path: Path) -> Iterator[str]:
         repair = "Compress it again, or drop the suffix .gz if it is plain text."
         stop(f"{path}, line {number + 1}", "a damaged gzip stream", "a complete .gz file", repair)
     except OSError as error:
-        stop(str(path), error.strerror or _kind(error), "a readable file", "Check the path.")
+        stop(
+            str(path), error.strerror or type(error).__name__, "a readable file", "Check the path."
+        )
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -110,10 +122,10 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            why = error.msg if isinstance(error, json.JSONDecodeError) else _kind(error)
+            why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
             stop(place, f"no JSON ({why})", "one JSON object a line", "Repair the line.")
         if not isinstance(row, dict):
-            stop(place, f"a JSON {_kind(row)}", "a JSON object", "Repair the line.")
+            stop(place, f"{kind(row)}", "a JSON object", "Repair the line.")
         yield place, row
 
 
@@ -143,8 +155,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
+        from pyarrow import ArrowException  # type: ignore[import-untyped]
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
     except ImportError:
         _needs_extra(str(path), "a Parquet file", "pyarrow")
     number = 0
@@ -158,7 +170,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
         place = f"{path}, after row {number}"
         stop(place, "bytes that are not UTF-8", "UTF-8 text", "Write the file again.")
     except (ArrowException, OSError) as error:
-        found = f"no readable Parquet ({_kind(error)})"
+        found = f"no readable Parquet ({type(error).__name__})"
         stop(f"{path}, after row {number}", found, "a whole .parquet file", "Write it again.")
 
 
@@ -171,7 +183,7 @@ def _hub_rows(name: str, config: str | None, split: str) -> Iterator[tuple[str, 
     try:
         table = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # noqa: BLE001  whatever the hub answers; its text may hold addresses
-        found = f"no such file here, and no data set on the hub ({_kind(error)})"
+        found = f"no such file here, and no data set on the hub ({type(error).__name__})"
         repair = "Check name, configuration and split; offline only what is already cached opens."
         stop(place, found, "a file, a folder, or a data set that can be loaded", repair)
     for number, row in enumerate(table, start=1):

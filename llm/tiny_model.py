@@ -1,8 +1,9 @@
 """A language model folder made on the spot: a small Llama and a tokenizer that know the text world.
 
 For tests and the demo: nothing is downloaded. Measured on 1,500 pairs of the world, a head on 600
-noisy labels predicts the held-out preference with accuracy 0.71 from the random "test" model, and
-with 0.86 from the "demo" model after its 300 steps (0.97 from the true word shares).
+labels of a teacher of rationality 1 predicts the held-out preference (ties left out) with accuracy
+0.76 from the last token of the random "test" model, 0.87 from the "demo" model after its 400 steps,
+0.97 from the true word shares, 0.55 by the longer answer.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ class Size(NamedTuple):
 
 
 SIZES = {"test": Size(64, 2, 4), "demo": Size(128, 2, 4)}
-DEMO_STEPS = 300  # about 15 seconds on one core; random features carry much less of the reward
+DEMO_STEPS = 400  # about 20 seconds on one core; random features carry much less of the reward
+_RATE = (
+    1.5e-3  # highest learning rate; at 4e-3 the last token told less than that of a random model
+)
 
 
 def write_model(
@@ -114,7 +118,7 @@ def _pretrain(model: Any, tokenizer: Any, steps: int, seed: int) -> None:
     import torch
 
     rng = np.random.default_rng([seed, 1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.0)
     rows = list(world_rows(16 * steps, rng))
     model.train()
     for step in range(steps):
@@ -128,7 +132,7 @@ def _pretrain(model: Any, tokenizer: Any, steps: int, seed: int) -> None:
         batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps)
+            group["lr"] = _RATE * min(1, (step + 1) / 30) * (1 - step / steps)
         optimizer.zero_grad()
         loss = model(**batch, labels=labels).loss
         loss.backward()

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 def computes_in_bfloat16(options: ModelOptions) -> bool:
-    """Whether training runs in mixed precision: asked for, or left open on a GPU.
+    """Whether training runs in mixed precision: asked for, or left open on a GPU or with 4 or 8 bits.
 
     ``ValueError`` for float16, which would need its loss scaled.
     """
@@ -49,8 +49,9 @@ def computes_in_bfloat16(options: ModelOptions) -> bool:
             "dtype: found float16, whose gradients vanish without scaling of the loss; needed "
             "bfloat16 or float32 for training. Choose one."
         )
-    on_gpu = device(options).type == "cuda"
-    return options.dtype == "bfloat16" or (options.dtype == "auto" and on_gpu)
+    if options.dtype == "auto":
+        return device(options).type == "cuda" or quantisation(options) is not None
+    return options.dtype == "bfloat16"
 
 
 def tokenizer_of(options: ModelOptions) -> Any:
@@ -143,13 +144,26 @@ def with_adapter(model: Any, adapter: Path | None, *, trainable: bool = False) -
         return model
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+    with quiet():
+        return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
 
 
 def mixed_precision(options: ModelOptions) -> Any:
     """Context in which a forward pass computes in bfloat16, where the options say so."""
     enabled = computes_in_bfloat16(options)
     return torch.autocast(device(options).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def adamw(
+    weights: Mapping[str, torch.Tensor], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW as transformers sets it up: biases and norms (one-dimensional) do not decay."""
+    groups = [
+        {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": weight_decay},
+        {"params": [w for w in weights.values() if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    filled = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(filled, lr=learning_rate, fused=True)
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from transformers import PrinterCallback, TrainingArguments
 
 from .._durable import TEMPORARY, publish_folder
 from .config import ModelOptions, TrainingOptions
-from .models import device
+from .models import device, quantisation
 from .training import computes_in_bfloat16, kept_randomness, quiet, save_model
 
 _FIELDS = {field.name for field in fields(TrainingArguments)}
 _NEW, _OLD = "activation_checkpointing", "gradient_checkpointing"  # transformers 5.23 renamed it
 _CHECKPOINTING = _NEW if _NEW in _FIELDS else _OLD
+_NO_BARS = "TQDM_DISABLE"
 _SCRATCH = "trainer"  # where a trainer may write; nothing of it is published
 
 
@@ -29,7 +31,7 @@ def trainer_settings(
     """The arguments that TRL's trainers share; nothing is saved or reported by themselves."""
     return {
         "output_dir": str(temporary / _SCRATCH),
-        "seed": seed,
+        "seed": seed % 2**32,  # all that transformers takes
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": training.lr_scheduler_type,
         "warmup_steps": training.warmup_ratio,
@@ -39,7 +41,8 @@ def trainer_settings(
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         _CHECKPOINTING: training.gradient_checkpointing,
-        "bf16": computes_in_bfloat16(model),
+        # TRL turns what is trained beside 4 or 8 bit weights into bfloat16
+        "bf16": computes_in_bfloat16(model) or quantisation(model) is not None,
         "use_cpu": device(model).type == "cpu",
         "dataloader_pin_memory": device(model).type == "cuda",
         "disable_dropout": False,  # the model's own is off already, LoRA's is meant
@@ -59,9 +62,10 @@ def stage(folder: Path, seed: int) -> Iterator[Path]:
     temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    bars = datasets.are_progress_bars_disabled()
+    bars, asked = datasets.are_progress_bars_disabled(), os.environ.get(_NO_BARS)
     try:
         datasets.disable_progress_bars()
+        os.environ[_NO_BARS] = "1"  # TRL's own, over the reference's log-probabilities
         with kept_randomness(seed), quiet():
             yield temporary
         shutil.rmtree(temporary / _SCRATCH, ignore_errors=True)
@@ -69,6 +73,9 @@ def stage(folder: Path, seed: int) -> Iterator[Path]:
     finally:
         if not bars:
             datasets.enable_progress_bars()
+        del os.environ[_NO_BARS]
+        if asked is not None:
+            os.environ[_NO_BARS] = asked
         shutil.rmtree(temporary, ignore_errors=True)
 
 

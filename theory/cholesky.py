@@ -23,11 +23,11 @@ def inverse_root(matrix: Array) -> tuple[Array, float]:
     lower = _factor(matrix)
     if lower is None:
         raise np.linalg.LinAlgError("the information matrix is singular")
-    xp = namespace(matrix)
-    log_det = 2 * float(xp.sum(xp.log(xp.linalg.diagonal(lower))))
     if isinstance(lower, np.ndarray):
         inverse, _ = lapack.dtrtri(lower, lower=1)
-        return np.tril(inverse).T, log_det
+        return np.tril(inverse).T, 2 * np.log(lower.diagonal()).sum()
+    xp = namespace(matrix)
+    log_det = 2 * float(xp.sum(xp.log(xp.linalg.diagonal(lower))))
     unit = xp.eye(lower.shape[0], dtype=lower.dtype, device=device_of(lower))
     return xp.tril(_substitute(lower, unit, upper=False)).T, log_det
 

@@ -21,6 +21,7 @@ from .pool import Array
 ROUNDS = 500  # 3 to 12 are usual
 _PATIENCE = 30  # rounds without a smaller gap: only rounding is left
 _PARALLEL = 0.95  # |cosine| of neighbours: the best of a bundle is enough
+_WELL = 1e6  # condition of M up to which float64 certifies
 _NEAR = 0.03  # from working to this gap on, Newton steps on the support are tried first
 
 
@@ -75,9 +76,10 @@ class Solution(NamedTuple):
     steps: int
     root: Floats  # (d, d) of M(w)^-1, in the candidates' coordinates
 
-    def condition(self) -> float:
-        """Of M(w) in the candidates' coordinates: rounding in v is about 1e-16 of it."""
-        return float(np.linalg.cond(self.root)) ** 2
+    def certifiable(self) -> bool:
+        """Whether rounding in v, about 1e-16 of the condition of M(w) here, is far below any ``tol``."""
+        traces = (np.linalg.norm(self.root) * np.linalg.norm(np.linalg.inv(self.root))) ** 2
+        return bool(traces <= _WELL or np.linalg.cond(self.root) ** 2 <= _WELL)
 
 
 def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Start) -> Solution:
@@ -92,8 +94,7 @@ def generate(candidates: Candidates, small: SmallSolver, tol: float, start: Star
         steps += used
         keep = w > 1e-3 * tol / len(w)
         if not keep.all():
-            working, w = working[keep], w[keep] / w[keep].sum()
-            rows = candidates.rows(working)
+            working, w, rows = working[keep], w[keep] / w[keep].sum(), rows[like(keep, rows)]
         root, log_det = small.root(rows, w)
         look = candidates.look(root, working, 16 * d)
         gap = look.largest / d - 1
@@ -164,13 +165,15 @@ def _settled(
     Strict complementarity: at the optimum either the weight or d - v is zero; the smaller one is.
     To drop weights w multiplies the largest variance by at most 1 / (1 - sum w v).
     """
-    d = candidates.dim
+    d, w = candidates.dim, found.weights
     v = np.einsum("ij,ij->i", y, y)
-    order = np.argsort(found.weights)
-    lost = np.cumsum((found.weights * v)[order])
-    zero = order[lost <= 0.9 * (tol - found.gap) / (1 + tol)]
-    keep = np.ones(len(order), dtype=np.bool_)
-    keep[zero] = found.weights[zero] >= found.gap + 1 - v[zero] / d
+    keep = w >= found.gap + 1 - v / d
+    if keep.all():
+        return found
+    near = np.flatnonzero(~keep)
+    near = near[np.argsort(w[near])]
+    lost = np.cumsum(w[near] * v[near])
+    keep[near[lost > 0.9 * (tol - found.gap) / (1 + tol)]] = True
     if keep.all():
         return found
     working, w = found.working[keep], found.weights[keep] / found.weights[keep].sum()

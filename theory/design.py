@@ -23,7 +23,6 @@ from .whitening import Whitened, rank_resolution, whiten, whiten_by_moment
 
 METHODS = ("auto", "plain", "cvxpy")
 _FINEST_TOL = 1e-10  # float64 variances carry errors of about 1e-13
-_WELL = 1e6  # condition of M up to which they do
 
 
 class Design(NamedTuple):
@@ -110,17 +109,17 @@ def simplex_design(
             break
         try:
             found = _generated(*quick, tol, design, small)
-            condition = found.condition()
-            if condition > _WELL:  # then look again in the coordinates of what was found
+            safe = found.certifiable()
+            if not safe:  # then look again in the coordinates of what was found
                 design = (found.working, found.weights)
                 quick = whiten_by_moment(points, resolution, small.compiled, design)
                 if quick is None:
                     break
                 found = _generated(*quick, tol, design, small)
-                condition = found.condition()
+                safe = found.certifiable()
         except np.linalg.LinAlgError:
             continue
-        if found.gap <= tol and condition <= _WELL:
+        if found.gap <= tol and safe:
             return found
     robust = whiten(name, real_array(name, host(points), (None, None)), resolution)
     there = robust._replace(points=like(robust.points, points))

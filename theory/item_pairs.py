@@ -16,7 +16,6 @@ from .whitening import rank_resolution, whiten, whiten_by_moment
 _CENTRED = "items minus their mean"
 _OUTER = 10  # times d items, those farthest out, are solved first
 _ROUGH = 1e-3  # to this gap
-_WELL = 1e6  # condition of M up to which float64 certifies
 
 
 class PairsDesign(NamedTuple):
@@ -66,7 +65,7 @@ def _in_good_coordinates(centred: Floats, resolution: float, tol: float) -> tupl
         except np.linalg.LinAlgError:
             pass
         else:
-            if found.gap <= tol and found.condition() <= _WELL:
+            if found.gap <= tol and found.certifiable():
                 return found, quick[0].log_volume
     whitened = whiten(_CENTRED, centred, resolution)
     found = _optimum(whitened.points, tol)

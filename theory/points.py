@@ -27,8 +27,15 @@ class _Anchor(NamedTuple):
     valid: float  # while the bound of the anchor before has rho at most this
 
     def rho(self, root: Floats) -> float:
-        """The largest eigenvalue of M^-1 M(a): v_i <= rho v_i(a) for every x_i."""
-        return float(np.linalg.eigvalsh(root.T @ self.moment @ root)[-1]) * _SAFE
+        """No less than the largest eigenvalue of M^-1 M(a): v_i <= rho v_i(a) for every x_i.
+
+        1 + (trace E^8)^(1/8) with E = root' M(a) root - I, in a third of the time of eigenvalues.
+        """
+        e = root.T @ self.moment @ root
+        np.einsum("ii->i", e)[:] -= 1
+        e = e @ e
+        e = e @ e
+        return (1 + float(np.vdot(e, e)) ** 0.125) * _SAFE
 
     def reached(self, rho: float, d: int) -> Array:
         """The points whose v can be d or more."""
@@ -80,6 +87,7 @@ class PointCandidates:
         """An earlier design's weights, and points of large variance under it.
 
         As ``first`` where they do not span, or lie on far more points than a design needs.
+        Where the coordinates are theirs (M = I) their variances are known.
         """
         d = self.dim
         if len(index) > d * (d + 1) // 2 + 8 * d:
@@ -88,7 +96,11 @@ class PointCandidates:
             root, _ = self._small.root(self.rows(index), weights)
         except np.linalg.LinAlgError:
             return self.first()
-        look = self.look(root, index, 16 * d)
+        known = self._known
+        if known is not None and np.abs(root - np.eye(d)).max() < 1e-6:
+            look = self._seen(None, known, root, index, 16 * d)
+        else:
+            look = self.look(root, index, 16 * d)
         return Start(*enlarge(index, weights, look, d), 0)
 
     def _best_of_some(self) -> Start:
@@ -110,13 +122,17 @@ class PointCandidates:
 
     def look(self, root: Floats, working: Ints, most: int) -> Look:
         """All points, or all that a bound does not rule out."""
-        d = self.dim
         index, v = self._variances(root)
+        return self._seen(index, v, root, working, most)
+
+    def _seen(self, index: Array | None, v: Array, root: Floats, working: Ints, most: int) -> Look:
+        """The look that found variances ``v`` of the points ``index`` (None: all)."""
         largest_v = float(v.max())
-        above = flat_nonzero(v > level(d, largest_v / d - 1))
+        above = flat_nonzero(v > level(self.dim, largest_v / self.dim - 1))
         above = above[largest(v[above], most + len(working))]
         new = self._without(host(above if index is None else index[above]), working)[:most]
-        return Look(largest_v, new, host(self.rows(new)) @ root)
+        y = host(self.rows(new)) @ root if len(new) else np.empty((0, self.dim))
+        return Look(largest_v, new, y)
 
     def _without(self, index: Ints, others: Ints) -> Ints:
         """``index`` less ``others``, in order."""

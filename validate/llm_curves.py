@@ -1,8 +1,8 @@
 """Accuracy against labels and money: arms that pay different prices, on one grid.
 
 Between two evaluations an arm has the reward of the earlier one (steps), and no arm is carried
-beyond what it bought. In money, an arm that has spent its budget but for less than one label keeps
-its last reward up to the budget, because that is what it has for that money.
+beyond what it bought. In money, an arm that has spent its budget but for less than the dearest label
+costs keeps its last reward up to the budget, because that is what it has for that money.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,21 +49,27 @@ def steps(x: Floats, y: Floats, grid: Floats) -> Floats:
     [0.5, 0.5, 0.7]
     """
     assert len(grid) == 0 or (grid[0] >= x[0] and grid[-1] <= x[-1])
-    return y[np.searchsorted(x, grid, side="right") - 1]
+    return np.asarray(y[np.searchsorted(x, grid, side="right") - 1])
 
 
-def common_grid(xs: Sequence[Floats]) -> Floats:
-    """Every x that lies within the reach of all of them, thinned where there are very many.
+def common_grid(xs: Sequence[Floats], most: int | None = None) -> Floats:
+    """Every x that lies within the reach of all of them, thinned to at most ``most``, ends kept.
 
     >>> common_grid([np.array([1.0, 3.0, 5.0]), np.array([2.0, 4.0])]).tolist()
     [2.0, 3.0, 4.0]
     """
     low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
     every = np.unique(np.concatenate(xs))
-    grid = every[(every >= low) & (every <= high)]
-    if len(grid) <= MOST_POINTS:
+    grid = np.asarray(every[(every >= low) & (every <= high)])
+    if most is None or len(grid) <= most:
         return grid
-    return grid[np.unique(np.linspace(0, len(grid) - 1, MOST_POINTS).round().astype(int))]
+    kept = np.linspace(0, len(grid) - 1, most).round().astype(int)
+    return np.asarray(grid[np.unique(kept)])
+
+
+def drawn_grid(xs: Sequence[Floats]) -> Floats:
+    """As many points as one arm has: more would only show whose turn it was."""
+    return common_grid(xs, min(max(len(x) for x in xs), MOST_POINTS))
 
 
 def curve(arm: Arm, axis: str, budget: float, key: str = "accuracy") -> tuple[Floats, Floats]:
@@ -86,7 +92,7 @@ def mean_curve(
 ) -> dict[str, Any]:
     """Mean over arms with its interval, on their common grid."""
     found = [curve(arm, axis, budget, key) for arm in arms]
-    grid = common_grid([x for x, _ in found]) if found else np.empty(0)
+    grid = drawn_grid([x for x, _ in found]) if found else np.empty(0)
     if not len(grid):
         return {}
     values = np.array([steps(x, y, grid) for x, y in found])
@@ -130,7 +136,7 @@ def paired(
     """(grid, differences (J, c)) of the first arms minus the second, replicate by replicate."""
     one = [curve(arm, axis, budget) for arm in first]
     two = [curve(arm, axis, budget) for arm in second]
-    grid = common_grid([x for x, _ in (*one, *two)])
+    grid = drawn_grid([x for x, _ in (*one, *two)])
     return grid, np.array(
         [steps(*a, grid) - steps(*b, grid) for a, b in zip(one, two, strict=True)]
     )

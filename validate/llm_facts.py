@@ -33,7 +33,7 @@ class Arm(NamedTuple):
     trained: tuple[dict[str, Any], ...]
     policy: dict[str, Any] | None
     uses: dict[str, Use]  # by teacher
-    finished: bool  # has spent its budget, or says that it has nothing left to buy
+    finished: bool  # less is left than the dearest label costs, or nothing is left to buy
 
 
 class Facts(NamedTuple):
@@ -76,7 +76,11 @@ def gather(
 ) -> Facts:
     """The facts of a run from its configuration, records, rows by arm, and stages."""
     known = {k: v for k, v in configuration.items() if k in options() or k == "teachers"}
-    config = build(known)
+    whole = [record for record in records if record[0] == ""]
+    origin = _last(whole, "origin")
+    # a ledger belongs to what data and model hold, whatever they are called
+    names = {"dataset_name": "unnamed", "model_name_or_path": origin.get("model", "unnamed")}
+    config = build({**names, **known})
     selection = config.selection
     by_arm: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: (r[0], r[1])):
@@ -88,9 +92,8 @@ def gather(
         }
         for family in _families(config, {*by_arm, *rows})
     }
-    whole = by_arm.get("", [])
     return Facts(
-        config, dict(configuration), _last(whole, "pool"), _last(whole, "origin"), families,
+        config, dict(configuration), _last(whole, "pool"), origin, families,
         tuple(stages),
     )  # fmt: skip
 
@@ -112,11 +115,11 @@ def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Ro
     evaluations = [value for _, _, kind, value in records if kind == "evaluation"]
     policy = _last(records, "policy") or None
     spent = max((float(e["money"]) for e in evaluations), default=-math.inf)
-    cheapest = min(teacher.cost for teacher in config.teachers)
+    dearest = max(teacher.cost for teacher in config.teachers)
     finished = (
         policy is not None
         or any(kind == "finished" for _, _, kind, _ in records)
-        or config.selection.budget - spent < cheapest - 1e-9
+        or config.selection.budget - spent < dearest - 1e-9
     )
     return Arm(
         name,

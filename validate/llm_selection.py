@@ -35,11 +35,21 @@ def share(interval: Interval) -> str:
     return f"{text} (95 %: {low} to {high})"
 
 
+def signed(difference: float) -> str:
+    """A difference of shares in points, without a sign where it rounds to 0.
+
+    >>> signed(0.0125), signed(-0.0001)
+    ('+1.2', '0.0')
+    """
+    value = round(100 * difference, 1)
+    return f"{value:+.1f}" if value else "0.0"
+
+
 def difference_text(interval: Interval) -> str:
     """A difference of accuracies in points, with its interval where it has one."""
     if interval["low"] is not None:
         return points(interval)
-    return f"{round(100 * end_of(interval, 'estimate'), 1) + 0.0:+.1f} points"
+    return f"{signed(end_of(interval, 'estimate'))} points"
 
 
 def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
@@ -67,6 +77,8 @@ def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
     out["difference"] = resampled_interval(lead[:, -1], *exact)
     for name, arms in (("selector_end", first), ("baseline_end", second)):
         out[name] = resampled_interval(_at(arms, facts, grid[-1]), *exact)
+    for name, arms in (("selector_labels", first), ("baseline_labels", second)):
+        out[name] = float(_at(arms, facts, grid[-1], "asked").mean())
     out["finding"] = _finding(out, len(complete) == expected)
     out["in_words"] = _in_words(out, facts)
     if len(complete) == expected:
@@ -75,8 +87,9 @@ def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
     return out
 
 
-def _at(arms: Sequence[Arm], facts: Facts, money: float) -> Floats:
-    found = [curve(arm, "money", facts.config.selection.budget) for arm in arms]
+def _at(arms: Sequence[Arm], facts: Facts, money: float, key: str = "accuracy") -> Floats:
+    """What each arm had for this money."""
+    found = [curve(arm, "money", facts.config.selection.budget, key) for arm in arms]
     return np.array([steps(x, y, np.array([money]))[0] for x, y in found])
 
 
@@ -103,7 +116,7 @@ def _in_words(out: dict[str, Any], facts: Facts) -> str:
     said, count = difference_text(out["difference"]), out["replicates"]
     if out["finding"] == UNFINISHED:
         return (
-            f"Unfinished, so no verdict on {one} against {two}. So far, at {amount(out['money'])} of "
+            f"No verdict on {one} against {two} yet. So far, at {amount(out['money'])} of "
             f"{amount(budget)} spent, {one} minus {two} is {said} in {count} of {out['expected']} "
             "replicates; what is looked at on the way proves nothing."
         )
@@ -129,7 +142,7 @@ def needed(
 ) -> dict[str, Any]:
     """Labels and money from which the first arms are level with where the second end."""
     budget = facts.config.selection.budget
-    target = _at(second, facts, budget) if budget else np.empty(0)
+    target = _at(second, facts, budget)
     out: dict[str, Any] = {}
     for axis in AXES:
         found = [curve(arm, axis, budget) for arm in first]
@@ -139,7 +152,6 @@ def needed(
         lead = np.array([steps(x, y, grid) for x, y in found]) - target[:, None]
         out[f"{axis}_needed"] = labels_needed(lead, grid, *exact)
         out[f"{axis}_seen"] = [float(grid[0]), float(grid[-1])]
-    out["baseline_labels"] = float(np.mean([arm.evaluations[-1]["asked"] for arm in second]))
     money: Interval = out["money_needed"]
     out["saving"] = {
         here: None if money[there] is None else 1 - end_of(money, there) / budget
@@ -161,12 +173,14 @@ def _needed_in_words(out: dict[str, Any], facts: Facts) -> str:
     if money["estimate"] is None:
         words = f"{one} does not reach {goal} within the budget."
     else:
-        bought = (
-            ""
-            if labels is None or labels["estimate"] is None
-            else f"{amount(labels['estimate'])} labels ({two} bought {amount(out['baseline_labels'])}) and "
-        )
-        words = f"{one} reaches {goal} with {bought}{amount(money['estimate'])} of {amount(budget)} money"
+        spent = f"{amount(money['estimate'])} of {amount(budget)} money"
+        if labels is not None and labels["estimate"] is not None:
+            bought = (
+                f"{amount(labels['estimate'])} labels ({two}: {amount(out['baseline_labels'])})"
+            )
+            same = labels["estimate"] == money["estimate"]  # every label costs 1
+            spent = bought if same else f"{bought} and {spent}"
+        words = f"{one} reaches {goal} with {spent}"
         words += f", best guess: {percent(saved['estimate'])} saved" * (saved["estimate"] > 0) + "."
     if out["replicates"] == 1:
         return words + " One replicate gives no interval for that."
@@ -224,4 +238,6 @@ def quality(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
     coin = len(arms) > 1 and end_of(end, "low") <= 0.5
     if coin:
         words += " That is not shown to beat a coin."
-    return {"end": end, "money": float(grid[-1]), "coin": coin, "in_words": words}
+    labels = float(_at(arms, facts, grid[-1], "asked").mean())
+    money = float(grid[-1])
+    return {"end": end, "money": money, "labels": labels, "coin": coin, "in_words": words}

@@ -109,6 +109,7 @@ def policies(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
         for r in sorted({*done["adpo"], *done["dpo"]})
     ]
     both = [row for row in rows if row["adpo"] and row["dpo"]]
+    plain = Exactness(exact.ratio, 0.0)  # shares of other things than held-out pairs
     gaps = [row["adpo"]["accuracy"] - row["dpo"]["accuracy"] for row in both]
     out: dict[str, Any] = {
         "rows": rows,
@@ -118,9 +119,9 @@ def policies(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
         "reference": optional_mean(
             [r["adpo"].get("reference_accuracy") for r in rows if r["adpo"]], exact
         ),
-        "asked_share": optional_mean([r["adpo"]["asked_share"] for r in rows if r["adpo"]], exact),
+        "asked_share": optional_mean([r["adpo"]["asked_share"] for r in rows if r["adpo"]], plain),
         "precision": optional_mean(
-            [r["adpo"]["precision"]["estimate"] for r in rows if r["adpo"]], exact
+            [r["adpo"]["precision"]["estimate"] for r in rows if r["adpo"]], plain
         ),
         "difference": optional_mean(gaps, exact),
         "compared": len(both),
@@ -221,32 +222,45 @@ def ledger_odds(facts: Facts) -> dict[str, Any]:
         u for arms in facts.families.values() for arm in arms.values() for u in arm.uses.values()
     ]
     totals = {field: sum(getattr(use, field) for use in uses) for field in Use._fields}
-    words = f"{amount(totals['asked'])} labels asked in all arms together, for {amount(totals['money'])}."
+    asked, money = counted(totals["asked"], "label"), amount(totals["money"])
+    words = f"{asked} asked in all arms together, for {money}."
     if totals["unparsable"]:
         words += (
-            f" {amount(totals['unparsable'])} answers could not be read: charged "
+            f" {counted(totals['unparsable'], 'answer')} could not be read: charged "
             f"({amount(totals['unparsable_money'])}), recorded, not used."
         )
-    else:
+    elif totals["asked"]:
         words += " Every answer could be read."
     if totals["repeated"]:
         words += (
-            f" {amount(totals['repeated'])} questions were asked more than once after a broken run, under the "
-            "same key, and charged once."
+            f" {counted(totals['repeated'], 'question')} put more than once after a broken run, under the same "
+            "key, and charged once."
         )
     if totals["open"]:
-        words += f" {amount(totals['open'])} questions are open: asked, charged, not answered yet."
+        words += (
+            f" {counted(totals['open'], 'question')} still open: asked, charged, not answered yet."
+        )
     return {**totals, "in_words": words}
+
+
+def counted(number: int, word: str) -> str:
+    """A number and its word.
+
+    >>> counted(1, "label"), counted(1200, "label")
+    ('1 label', '1,200 labels')
+    """
+    return f"{amount(number)} {word}{'s' * (number != 1)}"
 
 
 def progress(facts: Facts) -> dict[str, Any]:
     """Which arms have not spent their budget."""
     arms = [arm for family in facts.families.values() for arm in family.values()]
     behind = [arm.name for arm in arms if not arm.finished]
+    trained = " or are not trained to their end" * bool({*POLICIES} & {*facts.families})
     words = (
-        f"Unfinished: {len(behind)} of {len(arms)} arms have not spent their budget."
+        f"Unfinished: {len(behind)} of {len(arms)} arms have not spent their budget{trained}."
         if behind
-        else f"All {len(arms)} arms have spent their budget."
+        else f"All {len(arms)} arms are finished."
     )
     started = any(arm.evaluations or arm.uses or arm.policy for arm in arms)
     return {"arms": len(arms), "unfinished": behind, "started": started, "in_words": words}

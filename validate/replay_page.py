@@ -54,15 +54,19 @@ def interval_text(
     return f"{estimate} [{low}, {high}]"
 
 
-def image(figure: Figure, caption: str) -> str:
-    """The figure as an image inside the page, with its caption."""
+def image(figure: Figure, caption: str, dark: Figure | None = None) -> str:
+    """The figure as an image inside the page, with its caption; ``dark``: its twin for dark screens."""
+    shown = f'<img src="{_source(figure)}" alt="{escape(caption)}">'
+    if dark is not None:
+        when = 'media="(prefers-color-scheme: dark)"'
+        shown = f'<picture><source {when} srcset="{_source(dark)}">{shown}</picture>'
+    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _source(figure: Figure) -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
-    source = base64.b64encode(stream.getvalue()).decode()
-    return (
-        f'<figure><img src="data:image/svg+xml;base64,{source}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def style(name: str) -> dict[str, Any]:

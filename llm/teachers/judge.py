@@ -54,6 +54,10 @@ def load_judge(options: TeacherOptions, settings: JudgeSettings, kind: Any, **mo
     asked = settings.model()
     place, bits = device(asked), quantisation(asked)
     if bits is not None:
+        if settings.load_in_4bit:
+            half = torch.bfloat16 if place.type == "cuda" else torch.float32
+            chosen = half if settings.dtype == "auto" else getattr(torch, settings.dtype)
+            bits = {**bits, "bnb_4bit_compute_dtype": chosen}
         more["quantization_config"] = transformers.BitsAndBytesConfig(**bits)
         more["device_map"] = {"": place}
     if settings.attn_implementation is not None:

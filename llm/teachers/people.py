@@ -64,6 +64,12 @@ class People:
         replies = self._replies()
         left: dict[str, Shown] = {}
         for q in questions:
+            if not 0 <= q.number < self._labels:
+                raise ValueError(
+                    f"teacher {self.name!r}: found a question for answer number {q.number} on pair "
+                    f"{q.pair_id!r}; needed fewer than labels_per_pair ({self._labels}). Ask within "
+                    "the capacity."
+                )
             seen = show(self.name, q.pair_id, q.number, q.prompt, q.responses)
             if seen.key in replies:
                 said = replies[seen.key].preference

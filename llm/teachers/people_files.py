@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..._durable import sync_folder, write_atomically
 from ..data import Text, canonical
@@ -70,18 +71,25 @@ def write_questions(folder: Path, teacher: str, questions: Sequence[Shown]) -> N
     for q in questions:
         row = {"key": q.key, "pair_id": q.pair_id, "prompt": q.prompt}
         row |= {"response_a": q.responses[0], "response_b": q.responses[1]}
-        lines.append(json.dumps(row, ensure_ascii=False))
-        parts = (("Prompt", q.prompt), ("Response a", q.responses[0]), ("b", q.responses[1]))
-        body = "\n\n".join(f"**{name}**\n\n{_indented(text)}" for name, text in parts)
+        lines.append(_line(row))
+        heads = ("Prompt", "Response a", "Response b")
+        parts = zip(heads, (q.prompt, *q.responses), strict=True)
+        body = "\n\n".join(f"**{head}**\n\n{_indented(text)}" for head, text in parts)
         pages.append(f"## {q.key}\n\n{body}\n")
     write_atomically(folder / READABLE, "\n".join(pages).encode())
     write_atomically(folder / QUESTIONS, ("\n".join(lines) + "\n").encode())
 
 
+def _line(row: dict[str, Any]) -> str:
+    """One line of JSON also for readers that split lines wherever Unicode allows it."""
+    text = json.dumps(row, ensure_ascii=False)
+    return re.sub("[\x85\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def readable(text: Text) -> str:
-    """A text for the eye; a conversation with its roles."""
-    if isinstance(text, str):
-        return text
+    """A text for the eye; a conversation of several messages with its roles."""
+    if isinstance(text, str) or len(text) == 1:
+        return text if isinstance(text, str) else text[0]["content"]
     return "\n".join(f"{message['role']}: {message['content']}" for message in text)
 
 

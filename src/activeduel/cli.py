@@ -200,11 +200,35 @@ def run_bench(args: argparse.Namespace) -> int:
     return bench.bench(bench.ROWS, args.only, args.out)
 
 
+def register_llm(commands: Commands) -> None:
+    """``activeduel llm``; its verbs and options stand in ``llm/command_line.py``."""
+    from .llm.command_line import add_verbs
+
+    parser = commands.add_parser(
+        "llm",
+        allow_abbrev=False,
+        help="the same selectors on real language models (extra 'llm')",
+        description="Choose which pairs of responses to have judged, and by whom; train a reward model "
+        "or an ADPO policy on the answers; report what selection gained. Exit status: 0 done, 2 bad "
+        "usage or a broken file, 3 people have to answer first.",
+    )
+    add_verbs(parser)
+    parser.set_defaults(run=run_llm)
+
+
+def run_llm(args: argparse.Namespace) -> int:
+    """Run one verb."""
+    from ._llm import run_verb
+
+    return run_verb(args)
+
+
 COMMANDS: tuple[Callable[[Commands], None], ...] = (
     register_validate,
     register_replay,
     register_figures,
     register_bench,
+    register_llm,
 )
 
 

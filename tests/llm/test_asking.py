@@ -55,7 +55,13 @@ def test_each_teacher_answers_its_own_in_order_and_each_answer_is_kept(ledger):
     judge, quick = Fake("judge", ledger, 1.0), Fake("quick", ledger, None, instant=True)
     asked, seen = list(questions("judge", "quick", "judge", "quick")), []
     teachers = {"judge": judge, "quick": quick}
-    answers = ask_all(ledger, teachers, asked, lambda *done: seen.append(done))
+
+    def progress(done, total):
+        kept = sum(row.status != "asked" for row in ledger.rows("dual"))
+        assert done <= kept  # nobody hears of an answer that is not on the disk
+        seen.append((done, total))
+
+    answers = ask_all(ledger, teachers, asked, progress)
     assert list(answers.values()) == [1.0, None, 1.0, None]
     assert (judge.asked, quick.asked) == (["pair 0", "pair 2"], ["pair 1", "pair 3"])
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

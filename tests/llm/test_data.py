@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import sys
 import time
 import tracemalloc
 from dataclasses import replace
@@ -140,6 +141,29 @@ def test_gold_and_rewards_turn_with_the_sides(tmp_path):
     pool = read(tmp_path, known, reward_column="score", gold_column="gold")
     assert ((pool.rewards[:, 0] > pool.rewards[:, 1]) == chosen_is_a(pool)).all()
     assert (pool.gold == chosen_is_a(pool)).all()
+
+
+def test_judgements_of_a_are_meant_of_the_chosen(tmp_path):
+    """Nobody who writes a file of judgements knows the drawn sides: a is the chosen response there."""
+    named = [{**row, "pair_id": f"p{i}"} for i, row in enumerate(PREFERENCE)]
+    lines = [f"p{i},ann,{1 if i % 4 else 0.5}\n" for i in range(200)]
+    (tmp_path / "j.csv").write_text("pair_id,annotator,preference\n" + "".join(lines))
+    pool = read(tmp_path, named, judgements=str(tmp_path / "j.csv"))
+    sides = np.array(chosen_is_a(pool))
+    ann = pool.preference[pool.annotator == pool.annotators.index("ann")]
+    assert (ann == np.where(np.arange(200) % 4, sides, 0.5)).all()
+    # where each response was chosen once, a judgement of "a" says nothing
+    other = {"chosen": named[0]["rejected"], "rejected": named[0]["chosen"], "annotator": "eve"}
+    with pytest.raises(ValueError, match="j.csv, line 2: found pair_id 'p0', of which each"):
+        read(tmp_path, [*named, {**named[0], **other}], judgements=str(tmp_path / "j.csv"))
+
+
+def test_few_drawn_sides_are_not_called_one_sided(tmp_path):
+    """Six coins fall alike once in 32 tries: that is no fault of the data."""
+    same = [
+        r for r, a in zip(PREFERENCE, chosen_is_a(read(tmp_path, PREFERENCE)), strict=True) if a
+    ]
+    assert read(tmp_path, same).preference.tolist() == [1] * len(same)
 
 
 def test_made_ids_depend_on_the_texts_alone(tmp_path):
@@ -283,16 +307,16 @@ BROKEN = {
     ),
     "two forms": ([{"prompt": "x", "chosen": [YES], "rejected": SECRET}], "both in one form"),
     "other columns": ([{"question": "x", "answer": "y"}], "found columns question, answer;"),
-    "texts as columns": ([{SECRET * 9: "y"}], "found columns a text of"),
+    "texts as columns": ([{SECRET: "y"}], "found columns a text of"),
     "one completion": ([{"prompt": "x", "completions": ["y"]}], "found 1 completions;"),
-    "no list": ([{"prompt": "x", "completions": SECRET * 9}], "found a text of"),
-    "number": ([{**rows(1)[0], "response_a": 5}], "response_a = 5;"),
+    "no list": ([{"prompt": "x", "completions": SECRET}], "found a text;"),
+    "number": ([{**rows(1)[0], "response_a": 5}], "response_a = a number;"),
     "no role": (
         [{"prompt": "x", "chosen": [{"content": SECRET}], "rejected": [NO]}],
         r"chosen\[0\] with keys content; needed a message with role and content",
     ),
     "no message": (
-        [{"prompt": "x", "chosen": [SECRET * 9], "rejected": [NO]}],
+        [{"prompt": "x", "chosen": [SECRET], "rejected": [NO]}],
         r"chosen\[0\] with a text",
     ),
     "pictures": (
@@ -315,7 +339,7 @@ BROKEN = {
     "two labels": (rows(1, winner=["a"], preference=[1]), "found preference and winner;"),
     "preference": (rows(1, preference=[2]), "preference = 2; needed 1 or 'a'"),
     "true": (rows(1, preference=[True]), "preference = True; needed 1 or 'a'"),
-    "a text": (rows(1, winner=[SECRET * 9]), "winner = a text of"),
+    "a text": (rows(1, winner=[SECRET]), "winner = a text of"),
     "id": (rows(1, pair_id=[1.5]), "pair_id = 1.5;"),
     "empty id": (rows(1, pair_id=[" "]), "pair_id = ' ';"),
     "one-sided": (
@@ -323,7 +347,7 @@ BROKEN = {
         "(?s)line 1 to .*line 7: found one-sided labels: all 6 .*'preference' are for 'a'.*chosen",
     ),
     "no pair": ([], "found no pair"),
-    "list": (b"[1]\n", "line 1: found a JSON list;"),
+    "list": (b"[1]\n", "line 1: found a list;"),
     "no JSON": (f'{{"prompt": "{SECRET}"\n'.encode(), "line 1: found no JSON"),
     "not UTF-8": (json.dumps(rows(1)[0]).encode() + b"\n\xff\n", "line 2: .*not UTF-8;"),
 }
@@ -374,8 +398,9 @@ def test_one_sided_gold_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("p9,ann,1", "line 3: found unknown pair_id 'p9'; needed one of the 4 pair ids"),
+        ("p9,ann,1", "line 3: found unknown pair_id 'p9'; needed one of the pool's 4 pair ids"),
         ("p1,,1", "line 3: found no annotator;"),
+        (" ,ann,1", "line 3: found pair_id = ' ';"),
         ("p1,ann,", "line 3: found no preference;"),
         ("p1,ann,3", "line 3: found preference = '3';"),
         ("p1,ann", "line 3: found 2 cells;"),
@@ -400,19 +425,20 @@ def test_a_broken_judgement_is_named_with_its_line(tmp_path, line, message):
         ),
         ("j.csv.gz", b"pair_id\n", "line 1: found a damaged gzip stream"),
         ("j.txt", b"x", "a file ending in '.txt'"),
+        ("elsewhere.csv", b"x", "j.csv: found no such file;"),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        read(tmp_path, rows(), judgements=str(tmp_path / name))
+        read(tmp_path, rows(), judgements=str(tmp_path / name.replace("elsewhere", "j")))
 
 
 def test_what_is_no_file_is_looked_for_on_the_hub(tmp_path, monkeypatch):
     for missing in (str(tmp_path / "pool.jsonl"), "./nowhere", "pool.parquet"):
         with pytest.raises(ValueError, match="found no such file|a file ending"):
             read_pool(DataOptions(missing))
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"needed the package datasets.*activeduel\[llm\]"):
         read_pool(DataOptions("somebody/preferences"))
     with pytest.raises(ValueError, match="found no file to read"):
@@ -431,7 +457,7 @@ class Hub:
 
 
 def test_a_set_on_the_hub(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "datasets", Hub)
+    monkeypatch.setitem(sys.modules, "datasets", Hub)
     options = DataOptions("somebody/preferences", dataset_config="clean", dataset_split="test")
     assert read_pool(options).pair_ids == ("p0", "p1", "p2")
     with pytest.raises(ValueError, match="no data set on the hub .ConnectionError.") as error:

@@ -90,7 +90,7 @@ def picks(pool, phi, name="dual", labels=60):
     rationality = np.array([[1.0, 0.5, 2.0], [0.5, 2.0, 1.0]])
     fit = refit(z, pool.context, pair, teacher, pool.gold[pair].round(), rationality)
     counts = np.zeros((len(z), 2), dtype=int)
-    known = belief(z, pool.context, fit, [1.0, 1.0], np.full((len(z), 2), -1), counts)
+    known = belief(z, pool.context, fit, [1.0, 1.0], np.ones((len(z), 2), dtype=int), counts)
     found = SELECTORS[name](*known, 40.0, np.random.default_rng(4))
     return list(zip(found.pair.tolist(), found.teacher.tolist(), strict=True))
 
@@ -114,8 +114,8 @@ def test_rebatching_changes_neither_features_nor_picks(
         assert picks(world.pool, usual, name) == picks(world.pool, other, name)
 
 
-def test_bfloat16_moves_features_by_a_hundredth_and_few_picks(world, tiny_model, tmp_path, phi):
-    """Measured here: features within 2 % of their size (a bf16 has 8 bits), at least 3 picks in 4 the same."""
+def test_bfloat16_moves_features_by_half_a_percent_and_few_picks(world, tiny_model, tmp_path, phi):
+    """Stated: 1 % of their root mean square, 36 of 40 picks of dual (measured: 0.5 %, all 40)."""
     half = [
         features(
             world.pool,
@@ -125,17 +125,13 @@ def test_bfloat16_moves_features_by_a_hundredth_and_few_picks(world, tiny_model,
         )
         for size in (100, 100_000)
     ]
-    size = np.sqrt(np.mean(np.square(phi)))
-    for other in half:
-        assert 1e-4 < np.sqrt(np.mean(np.square(other - phi))) / size < 2e-2
-        same = set(picks(world.pool, phi)) & set(picks(world.pool, other))
-        assert len(same) >= 30
-    assert np.sqrt(np.mean(np.square(half[0] - half[1]))) / size < 2e-2
-    assert len(set(picks(world.pool, half[0])) & set(picks(world.pool, half[1]))) >= 30
+    for one, other in ((phi, half[0]), (phi, half[1]), half):
+        moved = np.sqrt(np.mean(np.square(one - other)) / np.mean(np.square(phi)))
+        assert 1e-4 < moved < 1e-2  # not 0: rounding is seen
+        assert len(set(picks(world.pool, one)) & set(picks(world.pool, other))) >= 36
 
 
-def test_negative_control_padding_on_the_left_would_be_seen(world, tiny_model, phi, monkeypatch):
-    """The comparison with texts read alone notices features of another token."""
+def test_negative_control_another_token_would_be_seen(world, tiny_model, phi):
     alone = np.stack([states[-2] for states, _ in one_by_one(world.pool, tiny_model)])
     assert not np.allclose(phi.reshape(-1, 64), alone, rtol=1e-2)
 
@@ -209,7 +205,7 @@ def test_everything_that_changes_features_is_in_the_key(world, tiny_model, tmp_p
         stream.seek(-4, 2)
         stream.write(np.float32(0.5).tobytes())
     plain, usual = options(tiny_model), FeatureOptions()
-    moved = dataclasses.replace(few, prompts=few.prompts[::-1])
+    moved = dataclasses.replace(few, responses=few.responses[::-1])
     variants = [
         (few, plain, usual, None),
         (few, plain, FeatureOptions(max_length=20), None),

@@ -52,8 +52,8 @@ def test_weights_depend_on_the_seed_alone(tmp_path, tiny_model):
 
 
 def test_training_lowers_the_loss(tmp_path, tiny_model, plain_world):
-    """Ten steps of next-token training are seen in the loss on texts of another seed."""
-    trained = write_model(tmp_path / "trained", steps=10)
+    """Forty steps of next-token training are seen in the loss on texts of another seed."""
+    trained = write_model(tmp_path / "trained", steps=40)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
     tokens = tokenizer([str(a) for a, _ in plain_world.pool.responses[:1]], return_tensors="pt")
     losses = [
@@ -62,7 +62,7 @@ def test_training_lowers_the_loss(tmp_path, tiny_model, plain_world):
         ).loss.item()
         for folder in (tiny_model, trained)
     ]
-    assert losses[1] < losses[0] - 0.1 and np.isfinite(losses).all()
+    assert losses[1] < losses[0] - 0.5 and np.isfinite(losses).all()
 
 
 def test_an_unknown_size_is_refused(tmp_path):

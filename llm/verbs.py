@@ -1,0 +1,211 @@
+"""What ``activeduel llm`` can do beside ``run``: each verb on the folder of one configuration."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+
+from .._durable import write_atomically
+from .arm import BASE, Arm, State, choose, states_folder
+from .config import Config
+from .data import TextPool, read_pool
+from .footprint import Footprint, estimate
+from .head import accuracy
+from .pipeline import Run, compute_features, folder_of, open_run, train_at_the_end
+from .reward_model import load_reward_model
+from .stages import Say, quiet
+from .teachers import Waiting
+from .teachers.people import Settings as PeopleSettings
+from .teachers.people import label_in_terminal
+from .teachers.people_files import keep, open_questions
+from .teachers.settings import read_settings
+
+SAMPLE = 256  # pairs whose tokens are counted for the estimate
+
+
+def foresee(config: Config) -> Footprint:
+    """Memory and time by stage, before anything long starts."""
+    from .models import load_tokenizer
+    from .rendering import encode
+
+    pool = read_pool(config.data)
+    n = len(pool.pair_ids)
+    some = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(int))
+    rows = [(pool.prompts[i], response) for i in some for response in pool.responses[i]]
+    tokens = encode(load_tokenizer(config.model), rows, config.features.max_length)
+    return estimate(config, n, [len(t.ids) for t in tokens])
+
+
+def features(config: Config, say: Say = quiet) -> tuple[int, ...]:
+    """Compute every pair's features into the cache; their shape (n, 2, d_model)."""
+    with open_run(config, say) as opened:
+        return tuple(compute_features(opened).shape)
+
+
+def select(config: Config, say: Say = quiet) -> Path:
+    """Write what the chosen selector would ask next, on the first split; nothing is asked.
+
+    The CSV says pair_id, teacher, price and score, in the order picked. Raises ``ValueError`` where
+    the last round has questions without an answer, the budget is spent, or ADPO chooses as it trains.
+    """
+    if config.training.method == "adpo":
+        raise ValueError(
+            "select: found method adpo, which decides what to ask while it trains; needed head or "
+            "reward. Use run."
+        )
+    with open_run(config, say) as opened:
+        arm = opened.arm(opened.arms[0])
+        rows = arm.ledger.rows(str(arm.name))
+        if waiting := [row for row in rows if row.status == "asked"]:
+            raise ValueError(
+                f"select: found {len(waiting)} questions without an answer; needed them answered "
+                "before more are chosen. Use run, or label where people answer."
+            )
+        number = max((row.round for row in rows), default=-1) + 1
+        labels, state = arm.labels(rows), _current(opened, arm)
+        picks = choose(arm, state, arm.fit(state, labels), labels, number)
+        if not picks:
+            raise ValueError(
+                f"select: found {labels.money:g} of the budget of {config.selection.budget:g} spent "
+                "and nothing left that it affords; needed money or labels. Raise budget in a new run."
+            )
+        path = opened.folder / f"selected-{number}.csv"
+        write_atomically(path, _csv(arm, picks).encode())
+        return path
+
+
+def _current(opened: Run, arm: Arm) -> State:
+    """The state that the arm's last round left."""
+    trained = arm.ledger.records(str(arm.name), "trained")
+    if not trained:
+        return arm.state(BASE, compute_features(opened))
+    _, number, _, facts = trained[-1]
+    adapter = states_folder(opened.folder, arm.name) / str(facts["state"])
+    return arm.state(str(facts["state"]), compute_features(opened, adapter, str(arm.name), number))
+
+
+def _csv(arm: Arm, picks: Sequence[tuple[int, int, float]]) -> str:
+    text, teachers = io.StringIO(), list(arm.teachers)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["position", "pair_id", "teacher", "price", "score"])
+    for position, (row, j, score) in enumerate(picks):
+        pair_id = arm.pool.pair_ids[arm.train[row]]
+        table.writerow([position, pair_id, teachers[j], float(arm.cost[j]), score])
+    return text.getvalue()
+
+
+def label(
+    config: Config,
+    answers: Path | None,
+    source: TextIO | None = None,
+    sink: TextIO | None = None,
+) -> int:
+    """Take people's answers, from a file or in this terminal; how many questions are still open.
+
+    Raises ``ValueError`` where no teacher is people, or the file cannot be read as answers.
+    """
+    folders = [
+        Path(read_settings(t, PeopleSettings).folder) for t in config.teachers if t.kind == "people"
+    ]
+    if not folders:
+        raise ValueError(
+            "label: found no teacher of the kind 'people'; needed one who can be asked. Other kinds "
+            "answer by themselves: use run."
+        )
+    if answers is not None:
+        if len(folders) > 1:
+            raise ValueError(
+                f"--answers: found {len(folders)} groups of people; needed one. Put each group's file "
+                "into its folder as answers-NAME.csv, then run."
+            )
+        _adopt(answers, folders[0])
+        return sum(len(open_questions(folder)) for folder in folders)
+    for folder in folders:
+        label_in_terminal(
+            open_questions(folder),
+            lambda question, preference, at=folder: keep(at, question, preference),  # type: ignore[misc]
+            source or sys.stdin,
+            sink or sys.stdout,
+        )
+    return sum(len(open_questions(folder)) for folder in folders)
+
+
+def _adopt(answers: Path, folder: Path) -> None:
+    """Copy a file of answers beside the questions, once; another file of its name is an error."""
+    if not answers.is_file():
+        raise ValueError(f"--answers: found no file {answers}; needed a CSV or JSONL file.")
+    name = answers.name if answers.name.startswith("answers") else f"answers-{answers.name}"
+    target = folder / name
+    content = answers.read_bytes()
+    if target.exists():
+        if target.resolve() == answers.resolve() or target.read_bytes() == content:
+            return
+        raise ValueError(
+            f"--answers: found other answers already in {target}; needed a new name. Nothing is "
+            "overwritten: rename the file."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, content)
+
+
+def train(config: Config, say: Say = quiet) -> Path:
+    """Train on the labels that the first arm has bought so far; the folder of the reward model."""
+    if config.training.method == "adpo":
+        raise ValueError(
+            "train: found method adpo, which buys labels while it trains; needed head or reward. Use "
+            "run: it goes on from the last checkpoint."
+        )
+    with open_run(config, say) as opened:
+        arm = opened.arm(opened.arms[0])
+        rows = arm.ledger.rows(str(arm.name))
+        if not any(row.preference is not None for row in rows):
+            raise ValueError(
+                "train: found no label in the ledger; needed some. Use run, or label, first."
+            )
+        return train_at_the_end(opened, arm, _current(opened, arm))
+
+
+class Evaluation(NamedTuple):
+    """How the saved reward model orders pairs."""
+
+    pairs: int  # decided ones
+    accuracy: float
+    held_out: bool  # only pairs that training never saw
+
+
+def evaluate(config: Config, say: Say = quiet) -> Evaluation:
+    """Accuracy of the run's reward model on the configuration's data.
+
+    Of the run's own data the held-out pairs count; a data set laid over it (``--dataset_name``)
+    counts whole. Raises ``ValueError`` where no reward model stands there, or no pair is decided.
+    """
+    folder = folder_of(config)
+    model, pool = load_reward_model(folder / "reward"), read_pool(config.data)
+    rewards = model.rewards(pool, Path(config.output.output_dir) / "cache")
+    own = _own_test_pairs(folder, config, pool)
+    chosen = np.arange(len(pool.pair_ids)) if own is None else own
+    truth = pool.truth()[chosen]
+    margins = (rewards[:, 0] - rewards[:, 1])[chosen]
+    decided = int(((truth == 0) | (truth == 1)).sum())
+    return Evaluation(decided, accuracy(margins, truth), own is not None)
+
+
+def _own_test_pairs(folder: Path, config: Config, pool: TextPool) -> Any:
+    """Rows that the first arm held out, None where the pool is another."""
+    from .data import split
+    from .ledger import Ledger
+
+    with Ledger.reading(folder / "ledger.sqlite") as ledger:
+        facts = ledger.records("", "pool")[0][3]
+    if facts["identity"] != pool.identity:
+        return None
+    return split(pool, config.data.test_fraction, config.selection.seed, 0)[1]
+
+
+__all__ = ["Waiting", "evaluate", "features", "foresee", "label", "select", "train"]

@@ -1,0 +1,458 @@
+"""The report of a language-model run, on ledgers whose outcome is known beforehand."""
+
+import io
+import json
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from activeduel.llm.ledger import Asked, Ledger
+from activeduel.validate import llm_report
+from activeduel.validate.llm_cells import selector_cells, teacher_cells
+from activeduel.validate.llm_curves import common_grid, steps
+from activeduel.validate.llm_facts import Row, Stage, gather
+from activeduel.validate.llm_report import write_report
+from activeduel.validate.llm_summary import summarise
+from activeduel.validate.llm_tables import frequency
+
+CHECKPOINTS = (100, 200, 300, 400, 500, 600)  # labels, and money where each costs 1
+SPLIT = {
+    "train_pairs": 300, "test_pairs": 100, "train_prompts": 150, "test_prompts": 50,
+    "decided_test_pairs": 80, "truth": "gold",
+}  # fmt: skip
+TEACHERS = [
+    {"name": "crowd", "kind": "simulated", "cost": 1.0, "rationality": 0.5},
+    {"name": "expert", "kind": "simulated", "cost": 4.0, "rationality": {"code": 2.0, "talk": 1.5}},
+]
+
+
+class Run:
+    """A ledger by hand: every record as the pipeline would write it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.configuration = {
+            "dataset_name": "pool.jsonl", "model_name_or_path": "tiny", "teachers": TEACHERS[:1],
+            "selector": "dual", "baselines": ["random"], "budget": 600.0, "replicates": 5, **options,
+        }  # fmt: skip
+        pool = {
+            "pairs": 400, "prompts": 200, "left_out": 0, "context_types": ["code", "talk"],
+            "judgements": 0, "with_gold": 400, "identity": "abc",
+        }  # fmt: skip
+        self.records: list[tuple[str, int, str, dict[str, Any]]] = [("", 0, "pool", pool)]
+        self.rows: dict[str, list[Row]] = {}
+        self.stages: list[Stage] = []
+
+    def arm(self, name, accuracy, x=CHECKPOINTS, money=None, **more):
+        """One arm: its accuracy after x labels, money spent likewise."""
+        self.records.append((name, 0, "split", SPLIT))
+        for r, (asked, spent, value) in enumerate(
+            zip(x, x if money is None else money, accuracy, strict=True)
+        ):
+            evaluation = {
+                "asked": asked, "usable": asked, "money": float(spent), "accuracy": float(value),
+                "length_accuracy": 0.55, "dimensions": max(1, asked // 10), "kept_share": 0.8,
+                "status": "converged", "estimated": False, "state": f"{name} {r}",
+                "rationality": {"crowd": {"code": 0.5, "talk": 0.5}},
+            }  # fmt: skip
+            self.records.append((name, r, "evaluation", evaluation | more))
+
+    def arms(self, family, curves, **more):
+        for r, accuracy in enumerate(curves):
+            self.arm(f"{family}/{r}", accuracy, **more)
+
+    def label(self, arm, teacher, price, preference=1.0, asks=1, status=None, kind="label"):
+        rows = self.rows.setdefault(arm, [])
+        place = len(rows)
+        key = Ledger.key(arm, f"p{place}", teacher, 0)
+        status = status or ("unparsable" if preference is None else "answered")
+        rows.append(
+            Row(key, arm, 0, place, f"p{place}", teacher, price, 0.1, "s", kind, status,
+                preference, "", asks)
+        )  # fmt: skip
+
+    def summary(self):
+        return summarise(gather(self.configuration, self.records, self.rows, self.stages))
+
+    def write(self, folder: Path) -> Path:
+        """The same through the ledger itself."""
+        with Ledger(folder / "ledger.sqlite", "identity", self.configuration) as ledger:
+            for record in self.records:
+                ledger.record(*record)
+            for row in (row for rows in self.rows.values() for row in rows):
+                asked = Asked(*row[: len(Asked._fields)])
+                if row.kind == "pseudo":
+                    ledger.pseudo([asked], [row.preference])
+                    continue
+                for _ in range(row.asks):
+                    ledger.ask([asked])
+                if row.status != "asked":
+                    ledger.answer(row.key, row.preference)
+            for stage in self.stages:
+                ledger.note_stage(*stage)
+        return folder
+
+
+def rising(last, noise=None, first=0.6):
+    """Accuracies (J, 6) that rise to ``last``, plus one offset a replicate."""
+    curve = np.linspace(first, last, len(CHECKPOINTS))
+    return curve + np.zeros((5, 1)) if noise is None else curve + np.asarray(noise)[:, None]
+
+
+SPREAD = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+
+
+def test_steps_are_never_extrapolated():
+    x, y = np.array([10.0, 20.0, 40.0]), np.array([0.5, 0.6, 0.7])
+    assert steps(x, y, np.array([10.0, 19.9, 20.0, 39.0, 40.0])).tolist() == [
+        0.5,
+        0.5,
+        0.6,
+        0.6,
+        0.7,
+    ]
+    for outside in (9.9, 40.1):
+        with pytest.raises(AssertionError):
+            steps(x, y, np.array([outside]))
+    assert common_grid([x, np.array([15.0, 30.0])]).tolist() == [15.0, 20.0, 30.0]
+    assert not len(common_grid([x, np.array([50.0])]))
+
+
+def test_a_better_selector_is_called_better_with_the_interval_of_its_formula():
+    run = Run()
+    run.arms("random", rising(0.7, SPREAD))
+    gains = np.array([0.05, 0.06, 0.05, 0.07, 0.07])
+    run.arms("dual", rising(0.7, SPREAD) + np.linspace(0, 1, 6) * gains[:, None])
+    found = run.summary()
+    (compared,) = found["comparisons"]
+    # t_{4, .975} = 2.776445; held out over training 100 / 300; rounding to 1 of 80 pairs
+    half = 2.776445 * np.sqrt((gains.var(ddof=1) + 1 / (12 * 80**2)) * (1 / 5 + 1 / 3))
+    assert compared["difference"]["estimate"] == pytest.approx(0.06)
+    assert compared["difference"]["low"] == pytest.approx(0.06 - half, abs=1e-7)
+    assert compared["finding"] == "better"
+    assert found["answer"]["in_words"].startswith(
+        "dual is better than random: +6.0 points (95 %: +"
+    )
+    # dual's mean: 0.6, .632, .664, .696, .728, .76; random's end 0.7 is reached at 500
+    assert compared["labels_needed"]["estimate"] == compared["money_needed"]["estimate"] == 500
+    assert compared["saving"]["estimate"] == pytest.approx(1 / 6)
+    _, rows = selector_cells(found)
+    assert [row[0] for row in rows] == ["dual", "random", "length only"]
+    assert rows[0][1].startswith("76.0 [") and rows[1][2:4] == ["600", "600"]
+
+
+def test_equal_arms_are_not_called_better():
+    run = Run()
+    run.arms("random", rising(0.7, SPREAD))
+    run.arms("dual", rising(0.7, SPREAD[::-1]))
+    found = run.summary()
+    assert found["comparisons"][0]["difference"]["estimate"] == pytest.approx(0)
+    assert (
+        "dual: no better than random, on this evidence: 0.0 points" in found["answer"]["in_words"]
+    )
+    assert "could not have been told from chance" in found["answer"]["in_words"]
+    assert (found["comparisons"][0]["saving"]["low"] or 0) <= 0
+
+
+def test_identical_replicates_are_no_proof():
+    """A gain of one held-out pair, seen twice, has no spread; rounding alone explains it."""
+    run = Run(replicates=2)
+    run.arms("random", rising(0.7)[:2])
+    run.arms("dual", rising(0.7)[:2] + 1 / 80)
+    assert run.summary()["answer"]["finding"] == "no better"
+
+
+def test_a_worse_selector_is_called_worse():
+    run = Run(selector="apo")
+    run.arms("random", rising(0.7, SPREAD))
+    run.arms("apo", rising(0.62, SPREAD))
+    found = run.summary()
+    assert found["answer"]["in_words"].startswith("apo is worse than random: -8.0 points")
+    assert "does not reach what random reaches" in found["comparisons"][0]["needed_in_words"]
+    assert found["comparisons"][0]["labels_needed"]["estimate"] is None
+
+
+@pytest.mark.parametrize(("replicates", "pairs"), [(2, 25), (5, 100)])
+def test_the_error_rate_of_better(pairs, replicates):
+    """Equal selectors, replicates correlated as their overlapping splits say (test share 1/4).
+
+    "better" may be said in 2.5 % of runs; of 400, binomial(400, 0.025) exceeds 18 in 0.6 % of
+    seeds a case. Accuracies are rounded to whole held-out pairs, which without the added variance
+    of rounding would give 6 % at two replicates of 25 pairs.
+    """
+    rng = np.random.default_rng(3)
+    split = SPLIT | {"decided_test_pairs": pairs}
+    said = {"better": 0, "worse": 0, "no better": 0}
+    for _ in range(400):
+        run = Run(replicates=replicates)
+        noise = np.sqrt(1 / 4) * rng.standard_normal() + np.sqrt(3 / 4) * rng.standard_normal(
+            replicates
+        )
+        gain = np.round(np.sqrt(0.2 / pairs) * noise * pairs) / pairs
+        for r in range(replicates):
+            run.arm(f"random/{r}", [0.6, 0.7], (100, 600))
+            run.arm(f"dual/{r}", [0.6, 0.7 + gain[r]], (100, 600))
+        run.records = [(a, i, n, split if n == "split" else v) for a, i, n, v in run.records]
+        said[run.summary()["comparisons"][0]["finding"]] += 1
+    assert said["better"] <= 18 and said["worse"] <= 18 and said["no better"] >= 364
+
+
+def test_one_replicate_has_no_interval_and_says_so():
+    run = Run(replicates=1)
+    run.arms("random", rising(0.7)[:1])
+    run.arms("dual", rising(0.8)[:1])
+    found = run.summary()
+    assert found["answer"]["finding"] == "one replicate"
+    assert "no interval can be given" in found["answer"]["in_words"]
+    assert "better than" not in found["answer"]["in_words"].split("Run more")[0]
+    assert found["comparisons"][0]["difference"]["low"] is None
+    assert selector_cells(found)[1][0][1] == "80.0"
+    assert "no interval" in found["comparisons"][0]["needed_in_words"]
+
+
+def test_an_unfinished_run_gets_no_verdict():
+    run = Run()
+    run.arms("random", rising(0.7, SPREAD)[:4])
+    run.arms("dual", rising(0.8, SPREAD)[:2])
+    run.arm("dual/2", [0.6, 0.9], (100, 200))
+    found = run.summary()
+    assert found["progress"]["unfinished"] == ["dual/2", "dual/3", "dual/4", "random/4"]
+    said = found["answer"]["in_words"]
+    assert said.startswith("Unfinished: 4 of 10 arms have not spent their budget.")
+    assert "No verdict on dual against random yet" in said and "is better" not in said
+    assert found["comparisons"][0]["of"] == [0, 1]  # the pairs of arms that are comparable
+    assert "labels_needed" not in found["comparisons"][0]
+
+
+def test_arms_on_their_way_are_compared_at_the_same_money():
+    run = Run(replicates=1)
+    run.arm("random/0", [0.6, 0.65, 0.7], (100, 200, 300))
+    run.arm("dual/0", [0.6, 0.9], (100, 200))
+    found = run.summary()["comparisons"][0]
+    assert found["money"] == 200 and found["difference"]["estimate"] == pytest.approx(0.25)
+
+
+def test_money_left_that_buys_no_label_is_spent():
+    """Prices 1 and 4, budget 600: with less than 4 left an arm is at its end, with 4 it is not."""
+    for spent, finished in ((596.5, True), (596.0, False)):
+        run = Run(teachers=TEACHERS, replicates=1)
+        run.arm("dual/0", [0.6, 0.7], (100, 200), (300, spent))
+        found = run.summary()
+        assert ("dual/0" not in found["progress"]["unfinished"]) == finished
+    run.records.append(("dual/0", 1, "finished", {"why": "no label is left to buy"}))
+    assert "dual/0" not in run.summary()["progress"]["unfinished"]
+
+
+def test_prices_put_arms_on_a_common_grid_of_money():
+    """dual buys 150 labels at 4, random 600 at 1; both spend 600."""
+    run = Run(teachers=TEACHERS, replicates=2)
+    for r in range(2):
+        run.arm(f"random/{r}", [0.6, 0.62, 0.64 + r / 50], (100, 350, 600))
+        run.arm(f"dual/{r}", [0.6, 0.7, 0.72 + r / 50], (25, 75, 149), (100, 300, 598))
+    found = run.summary()
+    curves = found["curves"]["money"]
+    assert curves["dual"]["x"] == [100, 300, 598, 600]
+    assert found["curves"]["labels"]["dual"]["x"] == [25, 75, 149]
+    assert found["differences"]["money"]["random"]["x"] == [100, 300, 598, 600]
+    assert found["differences"]["money"]["random"]["estimate"] == pytest.approx(
+        [0, 0.1, 0.11, 0.08]
+    )
+    compared = found["comparisons"][0]
+    assert (
+        compared["labels_needed"]["estimate"] == 75 and compared["money_needed"]["estimate"] == 300
+    )
+    assert compared["saving"]["estimate"] == pytest.approx(0.5)
+    assert not found["money_is_labels"]
+
+
+def test_nothing_yet(tmp_path):
+    found = write_report(Run().write(tmp_path), Console(quiet=True))
+    assert found["answer"]["in_words"] == "Nothing has been bought yet."
+    assert "Nothing has been bought yet." in (tmp_path / "report.html").read_text()
+
+
+def test_no_baseline_no_claim():
+    run = Run(baselines=[])
+    run.arms("dual", rising(0.8, SPREAD))
+    assert "what selection gained is unknown" in run.summary()["answer"]["in_words"]
+
+
+def test_each_baseline_is_compared_and_random_comes_first():
+    run = Run(baselines=["uncertainty", "random"])
+    run.arms("random", rising(0.7, SPREAD))
+    run.arms("uncertainty", rising(0.8, SPREAD))
+    run.arms("dual", rising(0.8, SPREAD))
+    found = run.summary()
+    findings = {c["baseline"]: c["finding"] for c in found["comparisons"]}
+    assert findings == {"random": "better", "uncertainty": "no better"}
+    assert "better than random" in found["answer"]["in_words"]
+
+
+def test_a_reward_that_only_learned_the_length_is_said_to():
+    run = Run()
+    run.arms("random", rising(0.7, SPREAD), length_accuracy=0.71)
+    run.arms("dual", rising(0.8, SPREAD), length_accuracy=0.5)
+    found = run.summary()["length"]
+    assert found["from"] == "random" and not found["beaten"]
+    assert found["end"]["estimate"] == pytest.approx(0.71)
+    assert "is not shown to beat it: -1.0 points" in found["in_words"]
+
+
+def test_teachers_are_counted_by_hand():
+    run = Run(teachers=TEACHERS, replicates=1, baselines=[], estimate_rationality=True)
+    believed = {"crowd": {"code": 0.25, "talk": 0.75}, "expert": {"code": 1.5, "talk": 1.25}}
+    agreement = {"crowd": {"known": 4, "right": 3}}
+    run.arm(
+        "dual/0", [0.7], (8,), (20.0,), rationality=believed, estimated=True, agreement=agreement
+    )
+    for preference in (1.0, 0.0, 0.5, None):
+        run.label("dual/0", "crowd", 1.0, preference)
+    run.label("dual/0", "expert", 4.0, 1.0, asks=3)
+    run.label("dual/0", "expert", 4.0, None, status="asked")
+    run.label("dual/0", "expert", 4.0, 0.0)
+    run.label("dual/0", "expert", 4.0, 1.0)
+    found = run.summary()
+    crowd, expert = (teacher["by"]["dual"] for teacher in found["teachers"])
+    assert (crowd["asked"], crowd["money"], crowd["ties"], crowd["unparsable"]) == (4, 4.0, 1, 1)
+    assert crowd["share"] == 0.5 and crowd["money_share"] == 0.2
+    assert crowd["agreement"] == 0.75 and expert["agreement"] is None
+    assert (expert["open"], expert["repeated"], expert["money"]) == (1, 1, 16.0)
+    assert teacher_cells(found)[1][0][3:] == ["4", "50 %", "4", "25 % (1)", "33 %", "75 %"]
+    rows = found["rationality"]["rows"]
+    assert found["rationality"]["estimated"] and [row["believed"] for row in rows] == [
+        0.25,
+        0.75,
+        1.5,
+        1.25,
+    ]
+    assert [row["stated"] for row in rows] == [0.5, 0.5, 2.0, 1.5]
+    odds = found["ledger"]
+    assert odds["asked"] == 8 and odds["money"] == 20 and odds["unparsable_money"] == 1
+    assert "1 question put more than once" in odds["in_words"]
+    assert "could not be read" in odds["in_words"] and "open" in odds["in_words"]
+
+
+def policy_run(gap, replicates=5):
+    run = Run(method="adpo", dpo_baseline=True, replicates=replicates)
+    for r in range(replicates):
+        adpo = {
+            "pairs": 300, "steps": 75, "asked": 120, "usable": 118, "pseudo": 180, "pseudo_known": 160,
+            "pseudo_right": 144, "money": 120.0, "accuracy": 0.75 + SPREAD[r] + gap[r],
+            "reference_accuracy": 0.5, "curve": [[60, 0.6], [120, 0.75]],
+        }  # fmt: skip
+        dpo = {
+            "pairs": 300,
+            "steps": 75,
+            "labels": 300,
+            "money": 300.0,
+            "accuracy": 0.75 + SPREAD[r],
+        }
+        run.records += [(f"adpo/{r}", 0, "split", SPLIT), (f"adpo/{r}", 0, "policy", adpo)]
+        run.records.append((f"dpo/{r}", 0, "policy", dpo))
+    return run
+
+
+def test_adpo_beside_dpo():
+    found = policy_run([0.01, -0.01, 0.02, -0.02, 0.0]).summary()
+    assert found["policies"]["finding"] == "no difference shown"
+    said = found["answer"]["in_words"]
+    assert "asked for labels on 40 % of its pairs" in said and "is not ruled out" in said
+    precision = found["policies"]["rows"][0]["adpo"]["precision"]
+    assert precision["estimate"] == 0.9 and 0.83 < precision["low"] < 0.9 < precision["high"] < 0.95
+    assert policy_run([-0.1] * 5).summary()["policies"]["finding"] == "worse"
+    assert policy_run([0.1] * 5).summary()["policies"]["finding"] == "better"
+    assert policy_run([-0.1], 1).summary()["policies"]["finding"] == "one replicate"
+    half = policy_run([0.0] * 5)
+    half.records = half.records[:-4]
+    assert half.summary()["policies"]["finding"] == "unfinished"
+
+
+def test_exact_interval_of_a_share():
+    assert frequency(0, 0) == {"estimate": None, "low": None, "high": None}
+    assert frequency(0, 20)["high"] == pytest.approx(1 - 0.025 ** (1 / 20))  # (1 - p)^20 = 0.025
+
+
+def test_trainings_and_stages():
+    run = Run(method="reward", replicates=2)
+    for r in range(2):
+        run.arm(f"dual/{r}", [0.6, 0.7], (100, 600))
+        trained = {
+            "state": "a", "labels": 600, "ties_left_out": 5, "accuracy": 0.7 + r / 10,
+            "head_accuracy": 0.72, "loss": 0.5, "steps": 30,
+        }  # fmt: skip
+        run.records.append((f"dual/{r}", 1, "trained", trained))
+        run.stages += [
+            Stage(f"dual/{r}", 0, "ask", 30.0, 2**30),
+            Stage(f"dual/{r}", 0, "select", 1.5, 5),
+        ]
+    run.stages.append(Stage("", 0, "features", 37.0, 3 * 2**30))
+    found = run.summary()
+    (row,) = found["trainings"]
+    assert row["accuracy"]["estimate"] == pytest.approx(0.75) and row["labels"] == 600
+    assert row["head_accuracy"]["estimate"] == pytest.approx(0.72)
+    stages = {row["stage"]: row for row in found["stages"]["rows"]}
+    assert stages["ask"]["seconds"] == 60 and stages["ask"]["times"] == 2
+    assert found["stages"]["seconds"] == 100 and found["stages"]["peak_bytes"] == 3 * 2**30
+    assert stages["select"]["share"] == pytest.approx(0.03)
+
+
+def whole_run():
+    run = Run(teachers=TEACHERS)
+    rng = np.random.default_rng(1)
+    run.arms("random", rising(0.7, SPREAD))
+    run.arms("dual", rising(0.78, SPREAD) + 0.003 * rng.standard_normal((5, 6)))
+    for i in range(6):
+        run.label("dual/0", ("crowd", "expert")[i % 2], 1.0 + 3 * (i % 2), (1.0, 0.5, None)[i % 3])
+    run.label("dual/0", "expert", 4.0, 1.0, asks=2)
+    run.stages.append(Stage("", 0, "features", 37.0, 3 * 2**30))
+    origin = {"version": "1.0", "code": {"commit": "c" * 40, "dirty": False}, "device": "cpu"}
+    run.records.append(("", 0, "origin", origin))
+    return run
+
+
+def test_the_files_and_the_terminal(tmp_path):
+    folder = whole_run().write(tmp_path)
+    console = Console(record=True, width=140, file=io.StringIO())
+    found = write_report(folder, console)
+    text = console.export_text()
+    assert found["answer"]["in_words"] in re.sub(r"\s+", " ", text) and "report.html" in text
+    saved = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
+    assert saved == json.loads(json.dumps(found))
+    page = (folder / "report.html").read_text()
+    assert escape(found["answer"]["in_words"]).replace(" %", "&nbsp;%") in page
+    assert page.count("data:image/svg+xml;base64,") == 2 * 3  # labels, money, lead; light and dark
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
+    before = [(folder / name).read_bytes() for name in llm_report.FILES]
+    write_report(folder, Console(quiet=True))
+    assert before == [(folder / name).read_bytes() for name in llm_report.FILES]
+
+
+def test_the_report_is_written_while_the_run_goes_on(tmp_path):
+    run = whole_run()
+    run.records = run.records[:20]
+    run.write(tmp_path)
+    with Ledger(tmp_path / "ledger.sqlite", "identity", run.configuration) as ledger:
+        found = write_report(tmp_path, Console(quiet=True))
+        assert found["progress"]["unfinished"]
+        ledger.note_stage("dual/0", 0, "ask", 1.0, 0)
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_folder_without_a_ledger_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"ledger\.sqlite: found no file"):
+        write_report(tmp_path, Console(quiet=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_shown_as_text_never_as_markup(tmp_path):
+    name = "<script>[bold]&"
+    run = Run(teachers=[{**TEACHERS[0], "name": name}], run_name="a", replicates=1)
+    run.arm("dual/0", [0.6, 0.7], (100, 600), rationality={name: {"code": 1.0, "talk": 1.0}})
+    run.label("dual/0", name, 1.0)
+    write_report(run.write(tmp_path), Console(quiet=True))
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;[bold]&amp;" in page

@@ -1,0 +1,249 @@
+"""report.html: one self-contained page; the answer in words, the curves, teachers, costs, method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from .llm_cells import tables
+from .llm_curves import LENGTH
+from .llm_summary import Summary, good, origin_text
+from .page import PLOT_STYLE, STYLE
+from .replay_page import WIDE, draw_band, image, style, table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_BANDS = 3  # more bands than that hide each other
+LOOK = """.answer.open { border-color: var(--weak) } td { overflow-wrap: anywhere }
+th { white-space: pre-line; vertical-align: bottom }
+@media (prefers-color-scheme: dark) { figure img { background: var(--card) } }
+@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem } dl { grid-template-columns: 1fr } }
+@media (max-width: 40rem) { .plots { grid-template-columns: 1fr !important } }
+"""
+INK, CARD = "#e4e8ec", "#1d2329"  # of the page's dark colours
+DARK = {f"{where}.color": INK for where in ("text", "xtick", "ytick")} | {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": CARD,
+    "figure.facecolor": CARD,
+}
+TEXTS = {"teachers": 2, "rationality": 2}  # columns of text, elsewhere one
+
+
+def _draw_accuracy(axes: Axes, summary: Summary, axis: str) -> None:
+    found = summary["curves"][axis]
+    several = [name for name in found if name != LENGTH]
+    filled = several if len(several) < MOST_BANDS else [summary["run"]["selector"], "random"]
+    for name, band in found.items():
+        if name == LENGTH:
+            mean = [100 * v for v in band["estimate"]]
+            axes.plot(band["x"], mean, color="#777777", linestyle=":", label=name)
+        else:
+            draw_band(axes, band["x"], band, name, filled)
+        if len(band["x"]) == 1:
+            axes.plot(band["x"], [100 * band["estimate"][0]], "o", color=style(name)["color"])
+    axes.set(xlabel=_axis(summary, axis), ylabel="held-out reward accuracy, in %")
+    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+
+
+def _axis(summary: Summary, axis: str) -> str:
+    if summary["money_is_labels"]:
+        return "labels bought = money spent (every label costs 1)"
+    return {"labels": "labels bought", "money": "money spent"}[axis]
+
+
+def _draw_lead(axes: Axes, summary: Summary) -> None:
+    found = summary["differences"]["money"]
+    axes.axhline(0, color="#000000", linewidth=1.2, linestyle="--")
+    for name, band in found.items():
+        draw_band(axes, band["x"], band, name, [*found] if len(found) < MOST_BANDS else ["random"])
+    chosen = summary["run"]["selector"]
+    axes.set(
+        xlabel=_axis(summary, "money"), ylabel=f"accuracy of {chosen} minus the baseline's, points"
+    )
+    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+
+
+def _draw_policies(axes: Axes, summary: Summary) -> None:
+    """One line a replicate: ADPO's accuracy by labels asked, and where DPO ends."""
+    shown = set()
+    for row in summary["policies"]["rows"]:
+        for name, colour, points in (
+            ("ADPO", "#D55E00", (row["adpo"] or {}).get("curve") or []),
+            ("DPO, all labels", "#0072B2", _end(row["dpo"])),
+        ):
+            x, y = [p[0] for p in points], [100 * p[1] for p in points]
+            label = None if name in shown or not points else name
+            axes.plot(x, y, "o-", color=colour, ms=3.5, linewidth=1.2, label=label)
+            shown |= {name} if points else set()
+    axes.set(xlabel="labels asked", ylabel="accuracy of the implicit reward, in %")
+    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+
+
+def _end(policy: dict[str, Any] | None) -> list[list[float]]:
+    return [] if policy is None else [[policy["labels"], policy["accuracy"]]]
+
+
+def _drawings(summary: Summary) -> list[tuple[Callable[[Axes], None], str]]:
+    """What there is to draw, with captions."""
+    out: list[tuple[Callable[[Axes], None], str]] = []
+    counts = {b["replicates"] for b in summary["curves"]["money"].values()}
+    over = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else "".join(map(str, counts))
+    bands = (
+        f"means over {over} replicates; bands: 95 %" if counts != {1} else "one replicate, no band"
+    )
+    for axis in ("labels", "money"):
+        if summary["curves"][axis] and not (axis == "money" and summary["money_is_labels"]):
+            spent = f"Held-out reward accuracy against {_axis(summary, axis)}"
+            out.append((lambda axes, a=axis: _draw_accuracy(axes, summary, a), f"{spent}; {bands}"))  # type: ignore[misc]
+    if summary["differences"]["money"]:
+        caption = (
+            "What selection gained over each baseline, replicate by replicate; above 0 is better"
+        )
+        out.append((lambda axes: _draw_lead(axes, summary), f"{caption}; {bands}"))
+    policies = summary["policies"]
+    if policies is not None and any((r["adpo"] or {}).get("curve") for r in policies["rows"]):
+        caption = "ADPO's accuracy by labels asked, one line a replicate; dots: DPO with all labels"
+        out.append((lambda axes: _draw_policies(axes, summary), caption))
+    return out
+
+
+def plots(summary: Summary) -> list[str]:
+    """The figures as inline images with captions."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    out = []
+    for draw, caption in _drawings(summary):
+        both = []
+        for look in ({}, DARK):
+            with matplotlib.rc_context(PLOT_STYLE | look):
+                figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+                draw(figure.add_subplot())
+                if look:
+                    _brighten(figure)
+                both.append(figure)
+        with matplotlib.rc_context(PLOT_STYLE):  # the salt of its ids: the same page every time
+            out.append(image(both[0], caption, both[1]))
+    return out
+
+
+def _brighten(figure: Figure) -> None:
+    """What is black or grey on white, bright on the dark card."""
+    from matplotlib.colors import to_hex
+    from matplotlib.lines import Line2D
+
+    for line in figure.findobj(Line2D):
+        swap = {"#000000": INK, "#777777": "#9aa5b0", "#666666": "#9aa5b0"}.get(
+            str(line.get_color())
+        )
+        if swap is not None:
+            line.set_color(swap)
+    for axes in figure.axes:
+        for band in axes.collections:
+            faces = band.get_facecolor()
+            if len(faces) and not np.any(np.asarray(faces)[0, :3]):
+                band.set_facecolor(INK)
+
+
+def _box(words: str, finding: str, strong: bool = True) -> str:
+    kind = good(finding)
+    text = f"<b>{escape(words)}</b>" if strong else escape(words)
+    return f'<p class="answer{" " + kind if kind else ""}">{text}</p>'
+
+
+def _top(summary: Summary) -> str:
+    """The answer and what stands right beside it."""
+    answer, length = summary["answer"], summary["length"]
+    parts = [_box(answer["in_words"], answer["finding"])]
+    if length is not None and not length["beaten"] and length["replicates"] > 1:
+        parts.append(_box(length["in_words"], "bad", strong=False))
+    policy = summary["policies"]
+    if policy is not None and policy["in_words"] != answer["in_words"]:
+        kind = {"better": "better", "unfinished": "unfinished", "one replicate": "unfinished"}
+        parts.append(_box(policy["in_words"], kind.get(policy["finding"], "bad"), strong=False))
+    return "".join(parts) + _list(said for said in other_words(summary) if said)
+
+
+def other_words(summary: Summary) -> list[str]:
+    """What is said besides the answer, in order."""
+    answer, said = summary["answer"]["in_words"], []
+    for found in summary["comparisons"]:
+        if found["in_words"] not in answer:
+            said.append(found["in_words"])
+        if "needed_in_words" in found:
+            said.append(found["needed_in_words"])
+    if summary["quality"] is not None:
+        said.append(summary["quality"]["in_words"])
+    if summary["length"] is not None:
+        said.append(summary["length"]["in_words"])
+    if summary["progress"]["in_words"] not in answer:
+        said.append(summary["progress"]["in_words"])
+    return [*said, summary["ledger"]["in_words"]]
+
+
+def _list(items: Any) -> str:
+    found = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f'<ul class="soft">{found}</ul>' if found else ""
+
+
+NOTES = {
+    "teachers": (
+        "Labels and money: mean over replicates; share: of the labels. Unreadable answers and ties: of the first "
+        "selector's labels; agreement: of its answers that are no ties, on pairs whose truth is known and decided."
+    ),
+    "rationality": (
+        "0: a coin; larger: follows the reward more sharply. Estimates have root mean square 1 over the labels, so "
+        "only their ratios compare with the stated ones. Least to most: over replicates, at their last fit."
+    ),
+    "policies": (
+        "Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "
+        "95 % interval (it takes pairs as independent); the mean's interval is over replicates."
+    ),
+    "trainings": (
+        "The score is that of the trained model itself; the head is refitted on the features that this model gives."
+    ),
+    "stages": "A stage that was repeated after a broken run counts each time. Memory: the most that was seen.",
+}
+TITLES = {
+    "teachers": "Who was asked",
+    "rationality": "How rational the teachers are held to be",
+    "policies": "ADPO beside DPO with all labels",
+    "trainings": "LoRA reward training",
+    "stages": "Time and memory",
+}
+
+
+def _sections(summary: Summary) -> str:
+    out = ""
+    for name, cells in tables(summary):
+        drawn = table(*cells, TEXTS.get(name, 1))
+        if name == "selectors":
+            out += f"<p></p>{drawn}"
+        else:
+            note = f'<p class="soft">{escape(NOTES[name])}</p>'
+            out += f'<section id="{name}"><h2>{TITLES[name]}</h2>{drawn}{note}</section>'
+    return out
+
+
+def page(summary: Summary) -> str:
+    """The whole page; it refers to nothing outside itself."""
+    manifest = {key: summary[key] for key in ("configuration", "pool", "splits", "origin")}
+    whole = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>activeduel: report</title><style>{STYLE}{WIDE}{LOOK}</style></head><body>"
+        f'<h1>What did selection gain?</h1><p class="soft">{escape(origin_text(summary))}</p>'
+        f'{_top(summary)}<div class="plots">{"".join(plots(summary))}</div>{_sections(summary)}'
+        f"<section><h2>How it was done</h2>{_list(summary['method'])}"
+        f"<details><summary>Configuration, pool, splits and origin</summary>"
+        f"<pre>{escape(json.dumps(manifest, indent=1))}</pre></details></section></body></html>\n"
+    )
+    return whole.replace(" %", "&nbsp;%")
+
+
+__all__: Sequence[str] = ["other_words", "page", "plots"]

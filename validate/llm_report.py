@@ -1,0 +1,50 @@
+"""``activeduel llm report``: what a run's ledger says, in a table, a page and a JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from .._durable import write_atomically
+from ..llm.ledger import Ledger
+from .llm_cells import tables
+from .llm_facts import read_facts
+from .llm_page import other_words, page
+from .llm_summary import Summary, origin_text, summarise
+from .replay_report import plain_console, rich_table
+
+LEDGER, FILES = "ledger.sqlite", ("report.html", "report.json")
+
+
+def write_report(run_folder: Path, console: Console | None = None) -> Summary:
+    """Read RUN/ledger.sqlite, also while a run writes it; print and write what it says; the summary.
+
+    Writes RUN/report.json and RUN/report.html, each whole at any moment; the same ledger gives the
+    same files. Raises ``ValueError`` that names the ledger where there is none, or a damaged one.
+    """
+    folder = Path(run_folder)
+    with Ledger.reading(folder / LEDGER) as ledger:
+        summary = summarise(read_facts(ledger))
+    content = json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n"
+    write_atomically(folder / FILES[1], content)
+    write_atomically(folder / FILES[0], page(summary).encode())
+    console = console or plain_console()
+    print_report(summary, console)
+    console.print(Text(f"{folder / FILES[0]}  {folder / FILES[1]}"), soft_wrap=True)
+    return summary
+
+
+def print_report(summary: Summary, console: Console) -> None:
+    """The tables and the answers in words; the answer last, where it is seen."""
+    console.print(Text(origin_text(summary), "dim"))
+    for _, cells in tables(summary):
+        console.print(rich_table(*cells, console.width))
+    for said in other_words(summary):
+        console.print(Text(said))
+    policy, answer = summary["policies"], summary["answer"]["in_words"]
+    if policy is not None and policy["in_words"] != answer:
+        console.print(Text(policy["in_words"]))
+    console.print(Text(f"\n{answer}\n", "bold"))
