@@ -38,7 +38,7 @@ SUBJECTS = {
             "vocab_size": 2000, "hidden_size": 256, "intermediate_size": 896,
             "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
         },
-        pairs=200, length=128, batch=2, steps=12, turns=5, long=256, tokens_per_batch=2048,
+        pairs=100, length=128, batch=2, steps=10, turns=3, long=256, tokens_per_batch=2048,
         dtype="float32",
     ),
 }  # fmt: skip

@@ -139,7 +139,23 @@ def run(config: Config, say: Say = quiet) -> Path:
             _walk_policies(opened)
         else:
             _walk_rewards(opened)
+        if config.output.push_to_hub:
+            _push(opened)
     return folder_of(config)
+
+
+def _push(opened: Run) -> None:
+    """Publish what the first arm trained."""
+    from .hub import push
+
+    first, name = opened.arms[0], str(opened.arms[0])
+    if opened.config.training.method == "adpo":
+        facts = opened.ledger.records(name, "policy")[-1][3]
+        policy = states_folder(opened.folder, first) / "policy"
+        push(policy, opened.config, "policy (ADPO)", facts)
+    else:
+        facts = opened.ledger.records(name, "evaluation")[-1][3]
+        push(opened.folder / "reward", opened.config, "reward model", facts)
 
 
 def _walk_policies(opened: Run) -> None:
@@ -233,6 +249,7 @@ class _Training:
                 config.training,
                 self.folder(arm.name, identity),
                 seed=named_seed(config.selection.seed, arm.name.replicate, "reward", number),
+                report_to=config.output.report_to,
             )
         state = arm.state(identity, compute_features(self.opened, adapter, name, number))
         if not [r for _, r, _, _ in arm.ledger.records(name, "trained") if r == number]:

@@ -132,7 +132,7 @@ def walk_adpo(arm: Arm, folder: Path, cache: Path) -> Path:
         "usable": labels.usable,
         "pseudo": len(said),
         "pseudo_known": len(judged),
-        "pseudo_right": sum(said == true for said, true in judged),
+        "pseudo_right": sum(int(said == true) for said, true in judged),
         "money": labels.money,
     }
     arm.ledger.record(name, 0, "policy", {**facts, **_judged(arm, policy, cache)})
@@ -157,6 +157,7 @@ def walk_dpo(arm: Arm, folder: Path, cache: Path) -> Path:
             config.training,
             states_folder(folder, arm.name) / "policy",
             seed=named_seed(config.selection.seed, arm.name.replicate, "dpo"),
+            report_to=config.output.report_to,
         )
     if not arm.ledger.records(name, "policy"):
         facts = {"pairs": len(arm.train), "labels": labels.usable, "money": labels.money}

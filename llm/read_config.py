@@ -100,6 +100,8 @@ def build(flat: Mapping[str, Any]) -> Config:
             raise ValueError(f"option {key!r}: found no such option. {_nearest(key, homes)}")
     if not flat.get("teachers"):
         raise ValueError("teachers: found none, needed at least one with a name and a kind.")
+    if flat.get("method") == "adpo":
+        flat = {"baselines": [], **flat}  # it chooses as it trains: no selector to compare with
     groups = {
         name: _group(group, {k: v for k, v in flat.items() if homes.get(k) == name})
         for name, group in GROUPS.items()
@@ -258,6 +260,16 @@ def _check_together(config: Config) -> None:
         raise ValueError(
             f"teachers: {people} are people, who would be asked anew for every baseline and "
             "replicate. Set baselines: [] and replicates: 1."
+        )
+    if config.training.method == "reward" and not config.model.use_peft:
+        raise ValueError(
+            "method: found 'reward' with use_peft false; needed LoRA, whose adapters are the model's "
+            "states. Say use_peft: true, or method: head."
+        )
+    if config.training.method == "adpo" and config.selection.baselines:
+        raise ValueError(
+            f"baselines: found {list(config.selection.baselines)} with method 'adpo', which chooses as it "
+            "trains; needed none. Say baselines: [] (dpo_baseline compares with all labels bought)."
         )
     teacher = config.training.adpo_teacher
     if teacher not in ("best", "random", *(t.name for t in config.teachers)):

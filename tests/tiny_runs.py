@@ -19,6 +19,19 @@ TEACHERS = [
     },
 ]  # fmt: skip
 
+# runs to be killed: several TRL stages; ADPO with a checkpoint every third of its steps, which asks,
+# believes itself, and runs out of money
+KILLED = {
+    "reward": {
+        "method": "reward", "train_every": 2, "budget": 14, "label_batch": 6,
+        "per_device_train_batch_size": 2,
+    },
+    "adpo": {
+        "method": "adpo", "budget": 40, "save_steps": 3, "confidence_threshold": 0.02,
+        "per_device_train_batch_size": 8, "num_train_epochs": 1.5, "learning_rate": 2e-3,
+    },
+}  # fmt: skip
+
 
 def options(world: Path, out: Path, model: Path | str = "no model", **changes):
     """Flat options of a run that takes seconds: 24 of money in three rounds, one replicate."""

@@ -15,6 +15,7 @@ _BOUND_FROM = 100  # n / d from which bounds spare more than they cost
 _SIFT_FROM = 2000  # n / d from which some of the points are solved first
 _ROUGH = 1e-3  # to this gap
 _WIDER = 1.1  # a second anchor stays valid while rho grows by this
+_CLOSE = 1.03  # times d: with variances below, what is added at once suffices as a rule
 _SAFE = 1 + 1e-9  # for the rounding of a bound
 
 
@@ -80,7 +81,7 @@ class PointCandidates:
         if span is None:
             raise np.linalg.LinAlgError("no basis of large volume")
         order = np.concatenate([span, np.arange(len(top))])
-        working = some[order[diverse(rows[order], 4 * d)]]
+        working = some[order[diverse(rows[order], 5 * d)]]
         return Start(working, np.full(len(working), 1 / len(working)), 0.05, 0)
 
     def again(self, index: Ints, weights: Floats) -> Start:
@@ -101,7 +102,8 @@ class PointCandidates:
             look = self._seen(None, known, root, index, 16 * d)
         else:
             look = self.look(root, index, 16 * d)
-        return Start(*enlarge(index, weights, look, d), 0)
+        working, w, inner = enlarge(index, weights, look, d)
+        return Start(working, w, 0.0 if look.largest < d * _CLOSE else inner, 0)
 
     def _best_of_some(self) -> Start:
         """A rough design on the points of largest variance and as many at even distances."""

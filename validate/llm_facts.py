@@ -62,10 +62,14 @@ class Facts(NamedTuple):
         return {r: arm for r, arm in arms.items() if arm.evaluations}
 
 
-def read_facts(ledger: Ledger) -> Facts:
-    """Everything the report needs, from a ledger that may still be written."""
+def read_facts(ledger: Ledger, options: Mapping[str, Any] | None = None) -> Facts:
+    """Everything the report needs, from a ledger that may still be written.
+
+    ``options``: where things stood, which is no part of the ledger's configuration.
+    """
     rows = {arm: ledger.rows(arm) for arm in ledger.arms()}
-    return gather(ledger.configuration, ledger.records(), rows, ledger.stages())
+    configuration = {**(options or {}), **ledger.configuration}
+    return gather(configuration, ledger.records(), rows, ledger.stages())
 
 
 def gather(
@@ -106,7 +110,7 @@ def _families(config: Config, names: Iterable[str]) -> list[str]:
     found = list(selectors) if training.method != "adpo" or seen & set(selectors) else []
     if training.method == "adpo" or "adpo" in seen:
         found.append("adpo")
-    if training.dpo_baseline or "dpo" in seen:
+    if (training.method == "adpo" and training.dpo_baseline) or "dpo" in seen:
         found.append("dpo")
     return found
 

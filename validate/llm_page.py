@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BANDS = 3  # more bands than that hide each other
-LOOK = """.answer.open { border-color: var(--weak) } td { overflow-wrap: anywhere }
+LOOK = """.answer.open { border-color: var(--weak) } td:first-child { overflow-wrap: anywhere; min-width: 5.5rem }
 th { white-space: pre-line; vertical-align: bottom }
 @media (prefers-color-scheme: dark) { figure img { background: var(--card) } }
 @media (max-width: 40rem) { body { padding: 1rem .8rem 3rem } dl { grid-template-columns: 1fr } }
@@ -145,8 +145,7 @@ def _brighten(figure: Figure) -> None:
             line.set_color(swap)
     for axes in figure.axes:
         for band in axes.collections:
-            faces = band.get_facecolor()
-            if len(faces) and not np.any(np.asarray(faces)[0, :3]):
+            if to_hex(band.get_facecolor()[0]) == "#000000":  # type: ignore[arg-type]
                 band.set_facecolor(INK)
 
 
@@ -158,15 +157,23 @@ def _box(words: str, finding: str, strong: bool = True) -> str:
 
 def _top(summary: Summary) -> str:
     """The answer and what stands right beside it."""
-    answer, length = summary["answer"], summary["length"]
-    parts = [_box(answer["in_words"], answer["finding"])]
-    if length is not None and not length["beaten"] and length["replicates"] > 1:
-        parts.append(_box(length["in_words"], "bad", strong=False))
+    answer, parts = summary["answer"], []
+    parts.append(_box(answer["in_words"], answer["finding"]))
+    caution = _caution(summary)
+    if caution:
+        parts.append(_box(caution, "no better", strong=False))
     policy = summary["policies"]
     if policy is not None and policy["in_words"] != answer["in_words"]:
-        kind = {"better": "better", "unfinished": "unfinished", "one replicate": "unfinished"}
-        parts.append(_box(policy["in_words"], kind.get(policy["finding"], "bad"), strong=False))
-    return "".join(parts) + _list(said for said in other_words(summary) if said)
+        parts.append(_box(policy["in_words"], policy["finding"], strong=False))
+    return "".join(parts) + _list(said for said in other_words(summary) if said != caution)
+
+
+def _caution(summary: Summary) -> str:
+    """What must not be overlooked: a finished run whose reward may only know the length."""
+    length = summary["length"]
+    if length is None or length["beaten"] or length["replicates"] == 1:
+        return ""
+    return "" if summary["progress"]["unfinished"] else str(length["in_words"])
 
 
 def other_words(summary: Summary) -> list[str]:
@@ -197,8 +204,8 @@ NOTES = {
         "selector's labels; agreement: of its answers that are no ties, on pairs whose truth is known and decided."
     ),
     "rationality": (
-        "0: a coin; larger: follows the reward more sharply. Estimates have root mean square 1 over the labels, so "
-        "only their ratios compare with the stated ones. Least to most: over replicates, at their last fit."
+        "0: a coin; larger: follows the reward more sharply. An estimate is of the last fit of each replicate; "
+        "estimates have root mean square 1 over the labels, so only ratios compare with the stated ones."
     ),
     "policies": (
         "Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,7 +17,7 @@ from .llm_page import other_words, page
 from .llm_summary import Summary, origin_text, summarise
 from .replay_report import plain_console, rich_table
 
-LEDGER, FILES = "ledger.sqlite", ("report.html", "report.json")
+LEDGER, OPTIONS, FILES = "ledger.sqlite", "config.json", ("report.html", "report.json")
 
 
 def write_report(run_folder: Path, console: Console | None = None) -> Summary:
@@ -27,7 +28,7 @@ def write_report(run_folder: Path, console: Console | None = None) -> Summary:
     """
     folder = Path(run_folder)
     with Ledger.reading(folder / LEDGER) as ledger:
-        summary = summarise(read_facts(ledger))
+        summary = summarise(read_facts(ledger, _options(folder)))
     content = json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n"
     write_atomically(folder / FILES[1], content)
     write_atomically(folder / FILES[0], page(summary).encode())
@@ -35,6 +36,15 @@ def write_report(run_folder: Path, console: Console | None = None) -> Summary:
     print_report(summary, console)
     console.print(Text(f"{folder / FILES[0]}  {folder / FILES[1]}"), soft_wrap=True)
     return summary
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    """The options beside the ledger, where they can be read; the ledger's own come before them."""
+    try:
+        found = json.loads((folder / OPTIONS).read_bytes())
+    except (OSError, ValueError):
+        found = {}
+    return {**(found if isinstance(found, dict) else {}), "run_name": folder.resolve().name}
 
 
 def print_report(summary: Summary, console: Console) -> None:

@@ -105,6 +105,12 @@ def _finding(out: dict[str, Any], finished: bool) -> str:
 
 
 def _nothing(facts: Facts, baseline: str) -> str:
+    both = [*facts.families[facts.chosen].values(), *facts.families[baseline].values()]
+    if all(arm.finished for arm in both):
+        return (
+            "Nothing can be said: no held-out pair has a truth that is known and decided, so there is no "
+            "accuracy. Give the pool gold preferences or recorded judgements."
+        )
     return (
         f"Nothing can be said yet: no replicate has an accuracy of both {facts.chosen} and {baseline} "
         "for the same money."
@@ -118,7 +124,7 @@ def _in_words(out: dict[str, Any], facts: Facts) -> str:
         return (
             f"No verdict on {one} against {two} yet. So far, at {amount(out['money'])} of "
             f"{amount(budget)} spent, {one} minus {two} is {said} in {count} of {out['expected']} "
-            "replicates; what is looked at on the way proves nothing."
+            "replicates: a look on the way, not a test."
         )
     end = f"in held-out reward accuracy at the budget of {amount(budget)}"
     if out["finding"] == ONE:

@@ -7,9 +7,10 @@ from .llm_curves import AXES, Exactness, compared, curves, exactness, paired
 from .llm_facts import Facts
 from .llm_selection import (
     BETTER,
+    NO_BETTER,
     NOTHING,
-    ONE,
     UNFINISHED,
+    WORSE,
     amount,
     compare,
     length_comparison,
@@ -114,7 +115,7 @@ def _answer(summary: Summary, facts: Facts) -> dict[str, Any]:
         return {"finding": NOTHING, "in_words": "Nothing has been bought yet."}
     if first is not None:
         words = first["in_words"]
-        if first["finding"] == UNFINISHED and summary["progress"]["unfinished"]:
+        if first["finding"] in (UNFINISHED, NOTHING) and summary["progress"]["unfinished"]:
             words = f"{summary['progress']['in_words']} {words}"
         return {"finding": first["finding"], "in_words": words}
     if facts.chosen not in facts.families and policy is not None:
@@ -126,17 +127,18 @@ def _answer(summary: Summary, facts: Facts) -> dict[str, Any]:
 
 
 def good(finding: str) -> str:
-    """How a finding is coloured: "" good, "open" undecided, "bad" the rest."""
+    """How a finding is coloured: "" good, "bad" no gain, "open" undecided."""
     if finding == BETTER:
         return ""
-    return "open" if finding in (UNFINISHED, ONE, NOTHING, "alone") else "bad"
+    return "bad" if finding in (NO_BETTER, WORSE) else "open"
 
 
 def method(summary: Summary, facts: Facts) -> list[str]:
     """How it was done, in sentences."""
     return [
         *_data_words(summary),
-        *_model_words(summary, facts),
+        *(_model_words(summary, facts) if facts.chosen in facts.families else []),
+        *(_policy_method(facts) if summary["policies"] is not None else []),
         *_statistics_words(summary, facts),
     ]
 
@@ -210,6 +212,20 @@ def _model_words(summary: Summary, facts: Facts) -> list[str]:
         if config.selection.estimate_rationality
         else "Rationality: each teacher's stated one is believed; nothing is estimated."
     )
+    return said
+
+
+def _policy_method(facts: Facts) -> list[str]:
+    training = facts.config.training
+    said = [
+        f"Accuracy of a policy: of its implicit reward, beta (log pi - log reference), beta {training.beta:g}."
+    ]
+    if "adpo" in facts.families:
+        rest = "trains on its own sign" if training.pseudo_labels else "leaves the pair out"
+        said.append(
+            f"ADPO asks teacher {training.adpo_teacher!r} where its reward difference is at most "
+            f"{training.confidence_threshold:g} in size, and {rest} elsewhere."
+        )
     return said
 
 

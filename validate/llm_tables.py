@@ -262,7 +262,7 @@ def progress(facts: Facts) -> dict[str, Any]:
         if behind
         else f"All {len(arms)} arms are finished."
     )
-    started = any(arm.evaluations or arm.uses or arm.policy for arm in arms)
+    started = any(arm.evaluations or arm.uses or arm.finished for arm in arms)
     return {"arms": len(arms), "unfinished": behind, "started": started, "in_words": words}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ def run_verb(args: argparse.Namespace) -> int:
             f"llm: found no package {missing[0]!r}; needed the extra 'llm'. Install it: "
             "pip install 'activeduel[llm]'."
         )
+    # it would say that a faster kernel for 4 bits on a CPU is missing, whatever is run
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     from .llm.command_line import overrides
     from .llm.read_config import read_config
 

@@ -192,9 +192,9 @@ def test_shared_pairs_are_answered_by_every_teacher_and_belong_to_the_warm_up(ar
 def test_shared_pairs_are_bought_also_where_rationality_is_believed(arm, bought):
     """So that the same labels can be read both ways."""
     believing = rounds(bought(arm(shared_pairs=2, warm_up=8)))[0]
-    guessing = rounds(
-        bought(arm("random", shared_pairs=2, warm_up=8, estimate_rationality=True))
-    )[0]
+    guessing = rounds(bought(arm("random", shared_pairs=2, warm_up=8, estimate_rationality=True)))[
+        0
+    ]
     assert [(r.pair_id, r.teacher) for r in believing] == [(r.pair_id, r.teacher) for r in guessing]
 
 
@@ -237,9 +237,7 @@ def test_a_tie_counts_half_and_costs_as_much_as_an_answer(arm, bought, phi):
     assert sum(row.price for row in rows) == 24
     state, (row, *_) = one.state(BASE, phi), rows
     tied = one.fit(state, one.labels([row, row]))
-    split = one.fit(
-        state, one.labels([row._replace(preference=1.0), row._replace(preference=0.0)])
-    )
+    split = one.fit(state, one.labels([row._replace(preference=1.0), row._replace(preference=0.0)]))
     np.testing.assert_allclose(tied.theta, split.theta, atol=1e-12)
     won = one.fit(state, one.labels([row._replace(preference=1.0)] * 2))
     assert np.abs(won.theta).max() > 0.01  # negative control
@@ -260,7 +258,9 @@ def test_whom_the_teachers_serve_is_learned(arm, bought):
         arm(budget=120, label_batch=60, teachers=sharp, replicates=2),
         arm("random", budget=120, label_batch=60, teachers=sharp),
     )
-    contrary = Said("chef", lambda q: float(right.pool.rewards[q.pair, 0] < right.pool.rewards[q.pair, 1]))
+    contrary = Said(
+        "chef", lambda q: float(right.pool.rewards[q.pair, 0] < right.pool.rewards[q.pair, 1])
+    )
     bought(right)
     bought(replace(wrong, teachers={"chef": contrary}))
     assert evaluations(right)[-1]["accuracy"] > 0.75

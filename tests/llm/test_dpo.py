@@ -1,7 +1,6 @@
 """DPO as the full-label baseline, and the rewards that a policy implies."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +54,15 @@ def implied(world, tiny_model, tmp_path):
     return run
 
 
-def test_it_learns_its_labels(train, implied, world):
-    labels = labels_of(world, 24)
-    found = implied(train(training=replace(OPTIONS, num_train_epochs=4.0)), [p for p, _ in labels])
-    assert np.mean((found[:, 0] > found[:, 1]) == [w == 1 for _, w in labels]) > 0.9
+def test_it_learns_its_labels(train, implied, world, tiny_model):
+    model, labels = model_options(tiny_model, lora_r=16), labels_of(world, 24)
+    training = training_options(
+        learning_rate=1e-2, warmup_ratio=0.1, num_train_epochs=8.0, per_device_train_batch_size=8
+    )
+    policy = train(model=model, training=training)
+    found = implied(policy, [pair for pair, _ in labels], model=model)
+    # by chance that many agree with probability 0.001
+    assert sum((found[:, 0] > found[:, 1]) == [w == 1 for _, w in labels]) >= 20 == len(labels) - 4
 
 
 def test_a_policy_that_has_not_moved_implies_no_reward(train, implied):

@@ -16,6 +16,7 @@ LEAST = {
 
 
 def test_a_file_and_what_is_laid_over_it(tmp_path):
+    pytest.importorskip("yaml", reason="needs the extra 'llm'")
     path = tmp_path / "run.yaml"
     path.write_text(
         "dataset_name: pool.jsonl\nmodel_name_or_path: model\nlearning_rate: 1e-5\n"
@@ -84,6 +85,7 @@ def test_what_is_missing_is_named():
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])
 def test_a_file_that_is_not_a_configuration(tmp_path, text):
+    pytest.importorskip("yaml", reason="needs the extra 'llm'")
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"run\.yaml"):

@@ -11,8 +11,10 @@ from activeduel.llm.tokens import rows_of, tokenise
 from activeduel.llm.training import tokenizer_of
 
 
-@pytest.mark.parametrize("name", ["world", "plain_world"])
-def test_prompt_and_answers_are_those_of_trl(name, tiny_model, tmp_path, request):
+@pytest.mark.parametrize(
+    ("name", "template"), [("world", True), ("world", False), ("plain_world", True)]
+)
+def test_prompt_and_answers_are_those_of_trl(name, template, tiny_model, tmp_path, request):
     pytest.importorskip("trl", reason="needs trl: pip install 'activeduel[llm]'")
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
@@ -23,6 +25,8 @@ def test_prompt_and_answers_are_those_of_trl(name, tiny_model, tmp_path, request
 
     pool, model = request.getfixturevalue(name).pool, model_options(tiny_model, use_peft=False)
     tokenizer, pairs = tokenizer_of(model), range(20)
+    if not template:
+        tokenizer.chat_template = None
     with kept_randomness(0), quiet():
         settings = trainer_settings(model, training_options(), tmp_path, 0, False)
         theirs = DPOTrainer(

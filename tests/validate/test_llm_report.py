@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,23 @@ def test_nothing_yet(tmp_path):
     assert "Nothing has been bought yet." in (tmp_path / "report.html").read_text()
 
 
+def test_without_a_truth_there_is_no_accuracy():
+    run = Run(replicates=1)
+    run.arm("random/0", [0.5], (600,))
+    run.arm("dual/0", [0.5], (600,))
+    for _, _, name, value in run.records:
+        if name == "evaluation":
+            value["accuracy"] = value["length_accuracy"] = None
+    found = run.summary()
+    assert "no held-out pair has a truth" in found["answer"]["in_words"]
+    assert found["curves"]["money"] == {} and not found["progress"]["unfinished"]
+
+
+def test_no_torch_is_needed():
+    code = "import sys, activeduel.validate.llm_report; assert not {'torch', 'transformers'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_no_baseline_no_claim():
     run = Run(baselines=[])
     run.arms("dual", rising(0.8, SPREAD))
@@ -337,7 +356,7 @@ def test_teachers_are_counted_by_hand():
 
 
 def policy_run(gap, replicates=5):
-    run = Run(method="adpo", dpo_baseline=True, replicates=replicates)
+    run = Run(method="adpo", dpo_baseline=True, baselines=[], replicates=replicates)
     for r in range(replicates):
         adpo = {
             "pairs": 300, "steps": 75, "asked": 120, "usable": 118, "pseudo": 180, "pseudo_known": 160,
@@ -440,6 +459,18 @@ def test_the_report_is_written_while_the_run_goes_on(tmp_path):
         assert found["progress"]["unfinished"]
         ledger.note_stage("dual/0", 0, "ask", 1.0, 0)
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_where_things_stood_is_read_beside_the_ledger(tmp_path):
+    """The ledger's configuration leaves out paths; config.json has them, the ledger's come first."""
+    run = Run(budget=50.0, label_batch=5)
+    for name in ("dataset_name", "model_name_or_path"):
+        del run.configuration[name]
+    folder = run.write(tmp_path / "night run 3")
+    assert write_report(folder, Console(quiet=True))["run"]["model"] == "unknown"
+    (folder / "config.json").write_text('{"model_name_or_path": "tiny", "budget": 99}')
+    found = write_report(folder, Console(quiet=True))["run"]
+    assert (found["model"], found["budget"], found["name"]) == ("tiny", 50, "night run 3")
 
 
 def test_a_folder_without_a_ledger_is_named(tmp_path):
