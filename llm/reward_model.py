@@ -100,6 +100,7 @@ def save_reward_model(
 
 def load_reward_model(folder: Path) -> RewardModel:
     """The reward model in ``folder``; ``ValueError`` where that is something else."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
@@ -117,7 +118,7 @@ def load_reward_model(folder: Path) -> RewardModel:
             FeatureOptions(**features),
             folder / ADAPTER if (folder / ADAPTER).is_dir() else None,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"{folder}: found no reward model ({error}); needed a folder that activeduel llm run or "
             "train has left. Run it first, or pass its folder."

@@ -1,5 +1,6 @@
 """The house as it is installed: packages, links, the wheel, and what make passes on."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -70,7 +71,7 @@ def test_a_wheel_holds_every_file(tmp_path):
     assert built.returncode == 0, said[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     inside = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    kinds = (".py", ".mplstyle", "py.typed")
+    kinds = (".py", ".yaml", ".mplstyle", "py.typed")
     wanted = {
         name.removeprefix("src/") if name.startswith("src/") else f"activeduel/{name}"
         for name in files
@@ -97,12 +98,12 @@ def test_make_names_every_command_that_exists():
     from activeduel.cli import build_parser
 
     help_text = make("help").stdout
-    offered = set(re.findall(r"^make (\w+)", help_text, re.MULTILINE))
+    offered = set(re.findall(r"^make ([\w-]+)", help_text, re.MULTILINE))
     known = set(re.findall(r"^    (\w+) ", build_parser().format_help(), re.MULTILINE))
-    assert offered - known <= {"test", "everything", "clean"}, (
+    assert offered - known <= {"llm-demo", "kill-test", "test", "everything", "clean"}, (
         "make offers a command that does not exist"
     )
-    assert offered >= {"validate", "test"}
+    assert offered >= {"validate", "llm", "llm-demo", "test"}
 
 
 def test_make_passes_arguments_on():
@@ -133,6 +134,31 @@ def test_make_with_a_python_that_lacks_pip_names_it(tmp_path):
     failed = make("core", PYTHON=script)
     assert failed.returncode == 2 and "without pip" in failed.stderr
     assert "-venv" in failed.stderr
+
+
+def test_an_environment_is_installed_once_and_extras_add_up(tmp_path, monkeypatch):
+    found = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    environment = importlib.util.module_from_spec(found)
+    found.loader.exec_module(environment)
+    installed = []
+
+    def run(words, **_):
+        environment.PYTHON.parent.mkdir(parents=True, exist_ok=True)
+        environment.PYTHON.touch()
+        installed.extend(word for word in words if word in environment.WANTED.values())
+
+    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    for kind in ("core", "dev", "core", "llm", "dev", "llm", "core", "everything", "llm", "dev"):
+        environment.install(kind)
+    assert installed == [".", ".[dev]", ".[llm]", ".[dev,torch,cuda,ptx,llm]"]
+    (tmp_path / ".venv" / "stamp").write_text("another interpreter\n")
+    (tmp_path / ".venv" / "old").touch()
+    environment.install("llm")
+    assert installed[-1] == ".[llm]" and not (tmp_path / ".venv" / "old").exists()
+    environment.install("dev")
+    assert installed[-1] == ".[dev]"
 
 
 def test_ci_runs_the_readme_command():

@@ -27,7 +27,7 @@ KILLED = {
         "per_device_train_batch_size": 2,
     },
     "adpo": {
-        "method": "adpo", "budget": 40, "save_steps": 3, "confidence_threshold": 0.02,
+        "method": "adpo", "baselines": [], "budget": 40, "save_steps": 3, "confidence_threshold": 0.02,
         "per_device_train_batch_size": 8, "num_train_epochs": 1.5, "learning_rate": 2e-3,
     },
 }  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import cholesky
 from .devices import like, namespace
-from .kernels.newton import ATTEMPTS, CLOSE, EVEN
+from .kernels.newton import ATTEMPTS, CLOSE, DAMPING
 from .pool import Array
 
 NEWTON_STEPS = 200  # 5 to 40 are usual
@@ -195,11 +195,11 @@ def newton_on_support(a: Array, w: Array, tol: float) -> tuple[Array, int, bool]
         if not gap <= max(0.5 * last, CLOSE):
             return w, step, False
         last, held = gap, xp.nonzero(d * d * w + v > d)[0]
-        level, even = v[held], EVEN * v[held] ** 2
-        solve = newton_solver(y[held, :], even)
+        level, damping = v[held], DAMPING * v[held] ** 2
+        solve = newton_solver(y[held, :], damping)
         if solve is None:
             return w, step, False
-        u = solve(2 * level - d + even * w[held])
+        u = solve(2 * level - d + damping * w[held])
         w = xp.zeros_like(w)
         w[held] = xp.clip(u, min=0.0)
         w = w / xp.sum(w)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..theory.checks import Floats
 from .llm_facts import Arm, Facts
-from .replay_summary import band
+from .replay_intervals import Interval, resampled_interval
 
 AXES = {"labels": "asked", "money": "money"}
 MOST_POINTS = 200  # of one curve on the page
@@ -40,6 +40,18 @@ def exactness(facts: Facts) -> Exactness:
     ] or [share / (1 - share)]
     decided = np.mean([s.get("decided_test_pairs") or 0 for s in splits])
     return Exactness(float(max(ratios)), float(1 / decided) if decided else 0.0)
+
+
+def interval(values: Floats, exact: Exactness, least: float = 0.0) -> Interval:
+    """Mean over replicates with its interval, cut at what is possible: [least, 1]."""
+    found = resampled_interval(values, *exact)
+    return {k: None if v is None else min(max(v, least), 1.0) for k, v in found.items()}
+
+
+def cut_band(curves: Floats, exact: Exactness, least: float = 0.0) -> dict[str, list[float | None]]:
+    """The same at each point of the curves (J, c)."""
+    found = [interval(column, exact, least) for column in curves.T]
+    return {key: [i[key] for i in found] for key in ("estimate", "low", "high")}
 
 
 def steps(x: Floats, y: Floats, grid: Floats) -> Floats:
@@ -96,7 +108,7 @@ def mean_curve(
     if not len(grid):
         return {}
     values = np.array([steps(x, y, grid) for x, y in found])
-    return {"x": grid.tolist(), "replicates": len(arms), **band(values, *exact)}
+    return {"x": grid.tolist(), "replicates": len(arms), **cut_band(values, exact)}
 
 
 def curves(facts: Facts, exact: Exactness) -> dict[str, dict[str, dict[str, Any]]]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BANDS = 3  # more bands than that hide each other
-LOOK = """.answer.open { border-color: var(--weak) } td:first-child { overflow-wrap: anywhere; min-width: 5.5rem }
+LOOK = """.plots { grid-template-columns: repeat(auto-fill, minmax(27rem, 1fr)) }
+.answer.open { border-color: var(--weak) } td:first-child { overflow-wrap: anywhere; min-width: 7rem }
 th { white-space: pre-line; vertical-align: bottom }
 @media (prefers-color-scheme: dark) { figure img { background: var(--card) } }
 @media (max-width: 40rem) { body { padding: 1rem .8rem 3rem } dl { grid-template-columns: 1fr } }
@@ -203,10 +204,7 @@ NOTES = {
         "Labels and money: mean over replicates; share: of the labels. Unreadable answers and ties: of the first "
         "selector's labels; agreement: of its answers that are no ties, on pairs whose truth is known and decided."
     ),
-    "rationality": (
-        "0: a coin; larger: follows the reward more sharply. An estimate is of the last fit of each replicate; "
-        "estimates have root mean square 1 over the labels, so only ratios compare with the stated ones."
-    ),
+    "rationality": "0: a coin; larger: follows the reward more sharply.",
     "policies": (
         "Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "
         "95 % interval (it takes pairs as independent); the mean's interval is over replicates."
@@ -216,6 +214,10 @@ NOTES = {
     ),
     "stages": "A stage that was repeated after a broken run counts each time. Memory: the most that was seen.",
 }
+ESTIMATED = (
+    " An estimate is of the last fit of each replicate; estimates have root mean square 1 over the labels, so "
+    "only ratios compare with the stated ones."
+)
 TITLES = {
     "teachers": "Who was asked",
     "rationality": "How rational the teachers are held to be",
@@ -232,7 +234,8 @@ def _sections(summary: Summary) -> str:
         if name == "selectors":
             out += f"<p></p>{drawn}"
         else:
-            note = f'<p class="soft">{escape(NOTES[name])}</p>'
+            estimated = name == "rationality" and summary["rationality"]["estimated"]
+            note = f'<p class="soft">{escape(NOTES[name] + ESTIMATED * estimated)}</p>'
             out += f'<section id="{name}"><h2>{TITLES[name]}</h2>{drawn}{note}</section>'
     return out
 
@@ -240,11 +243,13 @@ def _sections(summary: Summary) -> str:
 def page(summary: Summary) -> str:
     """The whole page; it refers to nothing outside itself."""
     manifest = {key: summary[key] for key in ("configuration", "pool", "splits", "origin")}
+    gain, cost = "What did selection gain?", "What did asking for fewer labels cost?"
+    question = gain if summary["selectors"] else cost
     whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>activeduel: report</title><style>{STYLE}{WIDE}{LOOK}</style></head><body>"
-        f'<h1>What did selection gain?</h1><p class="soft">{escape(origin_text(summary))}</p>'
+        f'<h1>{question}</h1><p class="soft">{escape(origin_text(summary))}</p>'
         f'{_top(summary)}<div class="plots">{"".join(plots(summary))}</div>{_sections(summary)}'
         f"<section><h2>How it was done</h2>{_list(summary['method'])}"
         f"<details><summary>Configuration, pool, splits and origin</summary>"

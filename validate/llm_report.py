@@ -29,6 +29,7 @@ def write_report(run_folder: Path, console: Console | None = None) -> Summary:
     folder = Path(run_folder)
     with Ledger.reading(folder / LEDGER) as ledger:
         summary = summarise(read_facts(ledger, _options(folder)))
+    summary["run"]["name"] = folder.resolve().name
     content = json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n"
     write_atomically(folder / FILES[1], content)
     write_atomically(folder / FILES[0], page(summary).encode())
@@ -44,7 +45,7 @@ def _options(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / OPTIONS).read_bytes())
     except (OSError, ValueError):
         found = {}
-    return {**(found if isinstance(found, dict) else {}), "run_name": folder.resolve().name}
+    return found if isinstance(found, dict) else {}
 
 
 def print_report(summary: Summary, console: Console) -> None:

@@ -6,10 +6,20 @@ from typing import Any
 import numpy as np
 
 from ..theory.checks import Floats
-from .llm_curves import AXES, LENGTH, Exactness, compared, curve, length_arms, paired, steps
+from .llm_curves import (
+    AXES,
+    LENGTH,
+    Exactness,
+    compared,
+    curve,
+    interval,
+    length_arms,
+    paired,
+    steps,
+)
 from .llm_curves import common_grid as common
 from .llm_facts import Arm, Facts
-from .replay_intervals import Interval, end_of, percent, points, resampled_interval
+from .replay_intervals import Interval, end_of, percent, points
 from .replay_summary import labels_needed
 
 BETTER, WORSE, NO_BETTER = "better", "worse", "no better"
@@ -26,12 +36,12 @@ def amount(value: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def share(interval: Interval) -> str:
-    """An accuracy in % with its interval, where it has one."""
-    text = f"{100 * end_of(interval, 'estimate'):.1f} %"
-    if interval["low"] is None:
+def share(found: Interval) -> str:
+    """An accuracy in % with its found, where it has one."""
+    text = f"{100 * end_of(found, 'estimate'):.1f} %"
+    if found["low"] is None:
         return text
-    low, high = (f"{100 * end_of(interval, end):.1f}" for end in ("low", "high"))
+    low, high = (f"{100 * end_of(found, end):.1f}" for end in ("low", "high"))
     return f"{text} (95 %: {low} to {high})"
 
 
@@ -45,11 +55,11 @@ def signed(difference: float) -> str:
     return f"{value:+.1f}" if value else "0.0"
 
 
-def difference_text(interval: Interval) -> str:
+def difference_text(found: Interval) -> str:
     """A difference of accuracies in points, with its interval where it has one."""
-    if interval["low"] is not None:
-        return points(interval)
-    return f"{signed(end_of(interval, 'estimate'))} points"
+    if found["low"] is not None:
+        return points(found)
+    return f"{signed(end_of(found, 'estimate'))} points"
 
 
 def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
@@ -74,9 +84,9 @@ def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
         out |= {"finding": UNFINISHED, "difference": None}
         return out | {"in_words": _nothing(facts, baseline)}
     out |= {"money": float(grid[-1]), "per_replicate": lead[:, -1].tolist()}
-    out["difference"] = resampled_interval(lead[:, -1], *exact)
+    out["difference"] = interval(lead[:, -1], exact, -1.0)
     for name, arms in (("selector_end", first), ("baseline_end", second)):
-        out[name] = resampled_interval(_at(arms, facts, grid[-1]), *exact)
+        out[name] = interval(_at(arms, facts, grid[-1]), exact)
     for name, arms in (("selector_labels", first), ("baseline_labels", second)):
         out[name] = float(_at(arms, facts, grid[-1], "asked").mean())
     out["finding"] = _finding(out, len(complete) == expected)
@@ -166,7 +176,7 @@ def needed(
     rises = np.array(
         [arm.evaluations[-1]["accuracy"] - arm.evaluations[0]["accuracy"] for arm in second]
     )
-    out["baseline_rise"] = resampled_interval(rises, *exact)
+    out["baseline_rise"] = interval(rises, exact, -1.0)
     return out
 
 
@@ -213,8 +223,8 @@ def length_comparison(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
     out: dict[str, Any] = {
         "selector": LENGTH,
         "from": family,
-        "end": resampled_interval(np.array([e["length_accuracy"] for e in last]), *exact),
-        "reward_minus_length": resampled_interval(gain, *exact),
+        "end": interval(np.array([e["length_accuracy"] for e in last]), exact),
+        "reward_minus_length": interval(gain, exact, -1.0),
         "replicates": len(arms),
     }
     beaten = len(arms) > 1 and end_of(out["reward_minus_length"], "low") > 0
@@ -236,7 +246,7 @@ def quality(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
     grid = common([curve(arm, "money", budget)[0] for arm in arms])
     if not len(grid):
         return None
-    end = resampled_interval(_at(arms, facts, grid[-1]), *exact)
+    end = interval(_at(arms, facts, grid[-1]), exact)
     words = (
         f"With {amount(grid[-1])} spent, {facts.chosen}'s reward orders {share(end)} of the held-out pairs as "
         "the truth does."

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..theory.refit import LABELS_PER_DIMENSION, RIDGE
-from .llm_curves import AXES, Exactness, compared, curves, exactness, paired
+from .llm_curves import AXES, Exactness, compared, curves, cut_band, exactness, paired
 from .llm_facts import Facts
 from .llm_selection import (
     BETTER,
@@ -26,7 +26,6 @@ from .llm_tables import (
     trainings,
 )
 from .replay_intervals import percent
-from .replay_summary import band
 
 Summary = dict[str, Any]
 TRUTH = {
@@ -92,7 +91,7 @@ def differences(facts: Facts, exact: Exactness) -> dict[str, dict[str, dict[str,
                 grid, lead = paired(first, second, axis, facts.config.selection.budget)
                 if len(grid):
                     rest = {"x": grid.tolist(), "replicates": len(both)}
-                    found[name] = rest | band(lead, *exact)
+                    found[name] = rest | cut_band(lead, exact, -1.0)
     return out
 
 
@@ -231,7 +230,7 @@ def _policy_method(facts: Facts) -> list[str]:
 
 def _statistics_words(summary: Summary, facts: Facts) -> list[str]:
     count, ratio = facts.config.selection.replicates, summary["interval"]["ratio"]
-    return [
+    said = [
         (
             f"{count} replicates, each with its own split and seed; differences are taken replicate by replicate. "
             "Their splits overlap, so they are no independent repetitions: intervals (95 %) are Nadeau and "
@@ -241,9 +240,14 @@ def _statistics_words(summary: Summary, facts: Facts) -> list[str]:
         ),
         (
             '"Better" and "worse" are said only when all arms have spent their budget and the interval does not '
-            "touch 0: where two selectors are equal, each word is wrong in about 1 run of 40. One comparison at a "
+            "touch 0: where two are equal, each word is wrong in about 1 run of 40. One comparison at a "
             "time, not adjusted for several."
         ),
+    ]
+    if not summary["selectors"]:
+        return said
+    return [
+        *said,
         (
             "Curves: between two evaluations an arm has the reward of the earlier one, and no arm is drawn beyond "
             "what it bought. In money, an arm with less left than the dearest label costs has spent its "

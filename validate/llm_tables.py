@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .llm_curves import Exactness
+from .llm_curves import Exactness, interval
 from .llm_facts import POLICIES, Arm, Facts, Use
 from .llm_selection import amount, difference_text, share
-from .replay_intervals import Interval, end_of, percent, resampled_interval
+from .replay_intervals import Interval, end_of, percent
 from .verdict import Frequency
 
 NONE = Use(0, 0.0, 0, 0, 0.0, 0, 0)
@@ -24,10 +24,12 @@ def frequency(successes: int, trials: int) -> Interval:
     return {"estimate": found.estimate, "low": low, "high": high}
 
 
-def optional_mean(values: Sequence[float | None], exact: Exactness) -> Interval | None:
+def optional_mean(
+    values: Sequence[float | None], exact: Exactness, least: float = 0.0
+) -> Interval | None:
     """Mean and interval of what is known, None where nothing is."""
     known = np.array([v for v in values if v is not None], dtype=np.float64)
-    return resampled_interval(known, *exact) if len(known) else None
+    return interval(known, exact, least) if len(known) else None
 
 
 def teachers(facts: Facts) -> list[dict[str, Any]]:
@@ -123,7 +125,7 @@ def policies(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
         "precision": optional_mean(
             [r["adpo"]["precision"]["estimate"] for r in rows if r["adpo"]], plain
         ),
-        "difference": optional_mean(gaps, exact),
+        "difference": optional_mean(gaps, exact, -1.0),
         "compared": len(both),
     }
     out["finding"], out["in_words"] = _policy_words(out, facts)

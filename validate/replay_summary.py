@@ -127,9 +127,8 @@ def _curves(replay: Replay) -> dict[str, Floats]:
     return curves
 
 
-def band(curves: Floats, ratio: float, step: float = 0.0) -> dict[str, list[float | None]]:
-    """Mean and interval at each checkpoint of the curves (J, c) of one value a split."""
-    found = [resampled_interval(column, ratio, step) for column in curves.T]
+def _band(curves: Floats, ratio: float) -> dict[str, list[float | None]]:
+    found = [resampled_interval(column, ratio) for column in curves.T]
     return {key: [i[key] for i in found] for key in ("estimate", "low", "high")}
 
 
@@ -164,13 +163,13 @@ def summarise(
     return {
         "command": "replay",
         "labels": plan.labels.tolist(),
-        "curves": {name: band(curve, ratio) for name, curve in curves.items()},
+        "curves": {name: _band(curve, ratio) for name, curve in curves.items()},
         "differences": {
-            name: band(curve - curves["random"], ratio)
+            name: _band(curve - curves["random"], ratio)
             for name, curve in curves.items()
             if name != "random"
         },
-        "best_feature": band(replay.best_feature, ratio),
+        "best_feature": _band(replay.best_feature, ratio),
         "selectors": rows,
         "answer": _answer(rows),
         "room": room(replay, ratio),

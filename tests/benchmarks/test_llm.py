@@ -24,10 +24,10 @@ pytestmark = [
 
 SMALLEST = SUBJECTS["tiny"]._replace(
     widths={
-        "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": 100, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4,
     },
-    pairs=24, length=16, steps=5, turns=2, long=24, tokens_per_batch=128,
+    pairs=24, length=16, steps=4, turns=2, long=24, tokens_per_batch=128,
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_features_and_selection_are_measured_and_saved(smallest, tmp_path):
     assert 0 < reading["share_of_matrix_rate"] < 1.5
     assert reading["share_of_board"] is None and reading["met"] is None  # there is no board here
     body = reading["parameters_without_embedding_and_head"]
-    attention = 2 * 2 * 32 * 16**2 * 48
+    attention = 2 * 2 * 64 * 16**2 * 48
     assert reading["flops"] == 2 * body * 48 * 16 + attention
     assert 0 < selecting["share"] < selecting["share_with_projection_and_refits"] < 1
     assert selecting["labels"] == 2 * llm_rows.LABEL_BATCH
@@ -73,7 +73,7 @@ def test_both_trainings_start_from_the_same_loss(smallest, tmp_path):
     pytest.importorskip("trl", reason="needs trl: pip install 'activeduel[llm]'")
     folder = llm_subject.written(SMALLEST, tmp_path / "model", "cpu")
     setting = llm_rows.Setting(SMALLEST, folder, tmp_path, "cpu", {})
-    assert len(llm_rows.adpo_times(setting, 0)) == len(llm_rows.trl_times(setting, 0)) == 5
+    assert len(llm_rows.adpo_times(setting, 0)) == len(llm_rows.trl_times(setting, 0)) == 4
     first = json.loads((tmp_path / "adpo-0" / "steps.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
 

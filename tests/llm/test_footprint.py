@@ -306,7 +306,7 @@ STEPS = [
 
 @pytest.mark.parametrize(("lora", "checkpointing", "vocabulary"), STEPS)
 def test_the_peak_of_a_training_step(lora, checkpointing, vocabulary):
-    """The loss of ``adpo`` in float32, gradients from an earlier micro-batch there: -5 % to +25 %.
+    """The loss of ``adpo`` in float32, gradients from an earlier micro-batch there: -5 % to +10 %.
 
     Under LoRA the first layer keeps less than the formula says, without weights of its own: 1 / layers.
     """
@@ -341,7 +341,7 @@ def test_the_peak_of_a_training_step(lora, checkpointing, vocabulary):
     held = [
         x for x in said.lines if x.stage == "adpo" and x.place == "device" and x.what not in apart
     ]
-    assert 0.95 * found < sum(x.bytes or 0 for x in held) < 1.25 * found
+    assert 0.95 * found < sum(x.bytes or 0 for x in held) < 1.1 * found
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -41,7 +41,7 @@ def pairs_bought(folder):
 
 
 def test_a_run_leaves_its_ledger_its_configuration_and_a_reward_model(made, world):
-    flat, folder = made
+    _, folder = made
     assert {p.name for p in folder.iterdir()} >= {"ledger.sqlite", "config.json", "reward"}
     assert json.loads((folder / "config.json").read_text())["budget"] == 24
     told = {(arm, name): value for arm, _, name, value in tiny_runs.facts(folder)}
@@ -144,10 +144,9 @@ def test_a_ledger_of_another_model_is_refused_by_name(copied, tmp_path):
 
 
 def test_a_second_process_on_the_same_run_is_sent_away(copied):
-    flat, folder = copied
-    with pipeline.open_run(build(flat)):
-        with pytest.raises(ValueError, match=r"ledger\.sqlite"):
-            pipeline.run(build(flat))
+    flat, _ = copied
+    with pipeline.open_run(build(flat)), pytest.raises(ValueError, match=r"ledger\.sqlite"):
+        pipeline.run(build(flat))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """A configuration is what the user wrote, or an error that names the option."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 
@@ -31,8 +33,10 @@ def test_a_file_and_what_is_laid_over_it(tmp_path):
 
 
 def test_flat_options_are_read_back_as_they_were():
-    config = build({**LEAST, "lora_target_modules": ["q_proj"], "warm_up": 12})
-    assert build(flatten(config)) == config
+    changes = {"lora_target_modules": ["q_proj"], "warm_up": 12, "confidence_threshold": "inf"}
+    config = build({**LEAST, **changes})
+    assert config.training.confidence_threshold == math.inf
+    assert build(json.loads(json.dumps(flatten(config), allow_nan=False))) == config
 
 
 def test_every_option_has_one_home():

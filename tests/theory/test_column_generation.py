@@ -10,8 +10,8 @@ import threadpoolctl
 
 from activeduel.theory import cholesky, d_optimal
 from activeduel.theory.blas import on_one_blas_thread
-from activeduel.theory.column_generation import COMPILED, PLAIN, diverse, generate
-from activeduel.theory.interior_point import interior_point, variances
+from activeduel.theory.column_generation import COMPILED, PLAIN, Solution, diverse, generate
+from activeduel.theory.interior_point import interior_point, newton_on_support, variances
 from activeduel.theory.kernels import newton, passes
 from activeduel.theory.points import PointCandidates, _Anchor
 from activeduel.theory.variances import largest
@@ -134,6 +134,39 @@ def test_a_look_sees_the_largest_variance_of_all_whatever_it_skips(monkeypatch):
     assert max(worst_look(seed) for seed in range(5)) > 1e-3
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rho_bounds_every_ratio_of_variances_and_not_by_much(seed):
+    """Against the largest eigenvalue, for designs near and far."""
+    points, rng = gaussian(300, 6, seed), np.random.default_rng(seed)
+    for spread in (100.0, 1.0, 0.1):
+        here, there = (rng.dirichlet(np.full(300, spread)) for _ in range(2))
+        root, _ = COMPILED.root(points, here)
+        anchor = _Anchor(None, np.zeros(300), points.T @ (points * there[:, None]), np.inf)
+        exact = np.linalg.eigvalsh(root.T @ anchor.moment @ root)
+        assert exact[-1] <= anchor.rho(root)
+        widest = np.abs(exact - exact.mean()).max()
+        assert anchor.rho(root) - exact.mean() <= 6**0.125 * widest + 1e-8
+
+
+def test_what_float64_cannot_certify_is_said():
+    def solution(root):
+        return Solution(np.arange(3), np.full(3, 1 / 3), 0.0, 0.0, 1, root)
+
+    assert solution(np.diag([1.0, 900.0, 1.0])).certifiable()  # its traces alone would not say so
+    assert not solution(np.diag([1.0, 1100.0, 1.0])).certifiable()
+
+
+def test_a_start_from_close_by_costs_one_look_at_all_points(monkeypatch):
+    points = gaussian(20_000, 6)
+    before = d_optimal(points * (1 + 1e-3 * gaussian(20_000, 6, seed=1))).weights
+    cold, looked, pass_ = d_optimal(points), [], passes.variances
+    monkeypatch.setattr(passes, "variances", lambda *a: (looked.append(1), pass_(*a)))
+    warm = d_optimal(points, start=before)
+    assert len(looked) == 1 and warm.gap <= 1e-6
+    assert warm.iterations <= cold.iterations / 2
+    assert warm.log_det == pytest.approx(cold.log_det, abs=1e-5)
+
+
 # ------------------------------------------------------------------------------- the compiled parts
 
 
@@ -168,6 +201,45 @@ def test_compiled_interior_point(k, d):
     np.testing.assert_allclose(fast, plain, atol=1e-5)
     assert fast.sum() == pytest.approx(1) and gap_by_hand(a, fast) <= 1e-9
     np.testing.assert_array_equal(start, 1 / k)  # what came in is not changed
+
+
+@pytest.mark.parametrize("n, d", [(40, 4), (150, 10), (400, 3)])
+def test_newton_on_the_support_from_near_the_optimum(n, d):
+    """Both engines; away from it, or with a singular start, both say that they failed."""
+    a = gaussian(n, d)
+    best = d_optimal(a, tol=1e-10).weights
+    near = 0.999 * best + 0.001 / n
+    for tol in (1e-3, 1e-9):
+        fast, steps, done = newton.newton_on_support(a, near, tol)
+        plain, plain_steps, plain_done = newton_on_support(a, near, tol)
+        assert done and plain_done and steps == plain_steps <= 4
+        np.testing.assert_allclose(fast, plain, atol=1e-7)
+        assert fast.sum() == pytest.approx(1) and gap_by_hand(a, fast) <= tol
+    np.testing.assert_array_equal(fast > 0, best > 0)
+    np.testing.assert_array_equal(near, 0.999 * best + 0.001 / n)  # what came in is not changed
+    for start in (1 / n + 0.9 * (np.eye(n)[0] - 1 / n), np.eye(n)[0]):
+        assert not newton.newton_on_support(a, start, 1e-9)[2]
+        assert not newton_on_support(a, start, 1e-9)[2]
+
+
+@pytest.mark.parametrize("copies", [2, 9])
+def test_newton_leaves_duplicates_even(copies):
+    """The Newton matrix is singular there: what v does not determine stays as it was."""
+    few = gaussian(30, 3)
+    even = np.repeat(d_optimal(few, tol=1e-3).weights + 1e-4, copies)
+    for solve in (newton.newton_on_support, newton_on_support):
+        w, _, done = solve(np.repeat(few, copies, axis=0), even / even.sum(), 1e-9)
+        assert done
+        shares = w.reshape(30, copies)
+        np.testing.assert_allclose(shares - shares[:, :1], 0, atol=1e-6)
+
+
+def test_neighbours_that_are_all_but_parallel_are_left_to_the_interior_point():
+    a = grid(46, 5)
+    start = d_optimal(a, tol=1e-2).weights + 1e-3
+    w = start / start.sum()
+    assert not newton.newton_on_support(a, w, 1e-8)[2] and not newton_on_support(a, w, 1e-8)[2]
+    assert gap_by_hand(a, newton.interior_point(a, w, 1e-8)[0]) <= 1e-8
 
 
 def test_diverse_rows_are_the_first_of_each_bundle():

@@ -467,7 +467,7 @@ def test_where_things_stood_is_read_beside_the_ledger(tmp_path):
     for name in ("dataset_name", "model_name_or_path"):
         del run.configuration[name]
     folder = run.write(tmp_path / "night run 3")
-    assert write_report(folder, Console(quiet=True))["run"]["model"] == "unknown"
+    assert write_report(folder, Console(quiet=True))["run"]["model"] == "unnamed"
     (folder / "config.json").write_text('{"model_name_or_path": "tiny", "budget": 99}')
     found = write_report(folder, Console(quiet=True))["run"]
     assert (found["model"], found["budget"], found["name"]) == ("tiny", 50, "night run 3")

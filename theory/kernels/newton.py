@@ -16,7 +16,7 @@ SUMS = {"reassoc", "contract", "nsz"}
 STEPS = 200  # 5 to 40 are usual
 ATTEMPTS = 8  # 1 to 4 are usual
 CLOSE = 0.03  # to this gap steps may lead away: they are finding the support
-EVEN = 1e-9  # of its square joins the diagonal: duplicates share evenly what one would get
+DAMPING = 1e-9  # of v^2 joins the diagonal: weights that v does not determine stay as they are
 
 
 @njit(error_model="numpy", cache=True)
@@ -55,7 +55,7 @@ def inverse_factor(moment, root):
 @njit(error_model="numpy", cache=True)
 def information_root(points, weights, root):
     """As ``theory.interior_point.information_root``, into ``root``; NaN where M is singular."""
-    weighted = np.empty_like(points)
+    weighted = np.empty(points.shape)
     for i in range(points.shape[0]):
         for j in range(points.shape[1]):
             weighted[i, j] = weights[i] * points[i, j]
@@ -194,10 +194,12 @@ def interior_point(a, start, tol):
 def newton_on_support(a, start, tol):
     """As ``theory.interior_point.newton_on_support``: weights, the steps used, whether they got there."""
     k, d = a.shape
-    w, v, u, root = start.copy(), np.empty(k), np.empty(k), np.empty((d, d))
+    w, v, u, root = np.empty(k), np.empty(k), np.empty(k), np.empty((d, d))
+    held, r, damping = np.empty(k, dtype=np.int64), np.empty(k), np.empty(k)
     buffer, last = np.empty(k * k), np.inf
+    for i in range(k):
+        w[i] = start[i]
     for step in range(ATTEMPTS):
-        w /= w.sum()
         if math.isnan(information_root(a, w, root)):
             return w, step, False
         y = np.dot(a, root)
@@ -206,13 +208,24 @@ def newton_on_support(a, start, tol):
             return w, step, True
         if not gap <= max(0.5 * last, CLOSE):
             return w, step, False
-        last = gap
-        held = np.flatnonzero(d * d * w + v > d)
-        size, level = held.size, v[held]
-        kernel, even = buffer[: size * size].reshape((size, size)), EVEN * level * level
-        if not _newton_matrix(y[held], even, kernel):
+        last, size = gap, 0
+        for i in range(k):
+            if d * d * w[i] + v[i] > d:
+                held[size], damping[size] = i, DAMPING * v[i] * v[i]
+                r[size] = 2 * v[i] - d + damping[size] * w[i]
+                for j in range(d):
+                    y[size, j] = y[i, j]
+                size += 1
+        kernel = buffer[: size * size].reshape((size, size))
+        if not _newton_matrix(y[:size], damping[:size], kernel):
             return w, step, False
-        _solve(kernel, 2 * level - d + even * w[held], u[:size])
-        w[:] = 0.0
-        w[held] = np.maximum(u[:size], 0.0)
+        _solve(kernel, r[:size], u)
+        total = 0.0
+        for i in range(size):
+            u[i] = max(u[i], 0.0)
+            total += u[i]
+        for i in range(k):
+            w[i] = 0.0
+        for i in range(size):
+            w[held[i]] = u[i] / total
     return w, ATTEMPTS, False

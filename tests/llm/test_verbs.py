@@ -1,0 +1,177 @@
+"""What can be done beside a run: say the next picks, train on what there is, judge, take answers."""
+
+import csv
+import dataclasses
+import shutil
+
+import pytest
+import tiny_runs
+
+for name in ("torch", "transformers", "peft", "trl"):
+    pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
+
+from activeduel.llm import pipeline, verbs
+from activeduel.llm.arm import Arm
+from activeduel.llm.read_config import build
+from activeduel.llm.teachers.simulated import Simulated
+from activeduel.llm.text_world import write_world
+
+
+@pytest.fixture(scope="module")
+def made(world, tiny_model, tmp_path_factory):
+    """A finished run."""
+    out = tmp_path_factory.mktemp("made")
+    flat = tiny_runs.options(world.folder, out, tiny_model)
+    return flat, pipeline.run(build(flat))
+
+
+@pytest.fixture
+def stopped(made, tmp_path, monkeypatch):
+    """The same run, stopped when the labels of its first two rounds are there."""
+    flat = {**made[0], "output_dir": str(tmp_path / "out")}
+    shutil.copytree(made[1].parent / "cache", tmp_path / "out" / "cache")
+    evaluation = Arm.evaluation
+
+    def stop(self, state, fit, labels):
+        if labels.money > 5:
+            raise KeyboardInterrupt
+        return evaluation(self, state, fit, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Arm, "evaluation", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(build(flat))
+    return flat, tmp_path / "out" / "run"
+
+
+def read(path):
+    with open(path, newline="") as source:
+        return [
+            (r["pair_id"], r["teacher"], float(r["price"]), repr(float(r["score"])))
+            for r in csv.DictReader(source)
+        ]
+
+
+def bought(folder, number):
+    rows = tiny_runs.rows(folder)["dual/0"]
+    return [(r.pair_id, r.teacher, r.price, r.score) for r in rows if r.round == number]
+
+
+def test_select_writes_what_run_then_asks(stopped):
+    flat, folder = stopped
+    path = verbs.select(build(flat))
+    assert path == folder / "selected-2.csv"
+    assert not bought(folder, 2)  # nothing was asked
+    pipeline.run(build(flat))
+    assert read(path) == bought(folder, 2) != []
+
+
+def test_select_begins_with_the_warm_up(made, tmp_path):
+    flat = {**made[0], "output_dir": str(tmp_path)}
+    path = verbs.select(build(flat))
+    assert path.name == "selected-0.csv" and read(path) == bought(made[1], 0)
+
+
+def test_select_says_where_there_is_nothing_to_select(made, tmp_path, monkeypatch):
+    flat, _ = made
+    with pytest.raises(ValueError, match=r"select: found 2\d.* of the budget of 24 spent"):
+        verbs.select(build(flat))
+    with pytest.raises(ValueError, match="method adpo, which decides what to ask while it trains"):
+        verbs.select(build({**flat, "method": "adpo", "baselines": []}))
+
+    def silent(self, questions):
+        raise KeyboardInterrupt
+
+    flat = {**flat, "output_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Simulated, "answers", silent)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(build(flat))
+    with pytest.raises(ValueError, match="questions without an answer"):
+        verbs.select(build(flat))
+
+
+def test_train_makes_a_reward_model_of_the_labels_that_there_are(stopped, made):
+    flat, folder = stopped
+    assert not (folder / "reward").exists()
+    assert verbs.train(build(flat)) == folder / "reward"
+    early = (folder / "reward" / "head.safetensors").read_bytes()
+    pipeline.run(build(flat))
+    late = (folder / "reward" / "head.safetensors").read_bytes()
+    assert late != early
+    assert late == (made[1] / "reward" / "head.safetensors").read_bytes()  # run minds nothing
+
+
+def test_train_needs_labels(made, tmp_path):
+    flat = {**made[0], "output_dir": str(tmp_path)}
+    with pytest.raises(ValueError, match="train: found no label"):
+        verbs.train(build(flat))
+    with pytest.raises(ValueError, match="train: found method adpo"):
+        verbs.train(build({**flat, "method": "adpo", "baselines": []}))
+
+
+def test_evaluate_judges_on_the_held_out_pairs_of_the_run(made):
+    flat, folder = made
+    found = verbs.evaluate(build(flat))
+    told = [
+        v for arm, _, name, v in tiny_runs.facts(folder) if (arm, name) == ("dual/0", "evaluation")
+    ]
+    (split,) = (
+        v for arm, _, name, v in tiny_runs.facts(folder) if (arm, name) == ("dual/0", "split")
+    )
+    assert found == (split["decided_test_pairs"], told[-1]["accuracy"], True)
+
+
+def test_evaluate_judges_on_all_of_another_data_set(made, tmp_path):
+    other = write_world(tmp_path / "other", pairs=60, seed=8)
+    where = {
+        "dataset_name": str(other / "pool.jsonl"),
+        "judgements": str(other / "judgements.csv"),
+    }
+    found = verbs.evaluate(build({**made[0], **where}))
+    assert not found.held_out and 50 < found.pairs <= 60 and 0 <= found.accuracy <= 1
+
+
+def test_evaluate_says_where_nothing_was_run(made, tmp_path):
+    with pytest.raises(ValueError, match="found no reward model"):
+        verbs.evaluate(build({**made[0], "output_dir": str(tmp_path)}))
+
+
+def test_features_are_computed_once(made):
+    assert verbs.features(build(made[0])) == (120, 2, 64)
+
+
+def test_what_a_run_will_take_is_foreseen_without_beginning_it(made, tmp_path):
+    found = verbs.foresee(build({**made[0], "output_dir": str(tmp_path / "nothing")}))
+    assert dataclasses.is_dataclass(found) or found
+    assert not (tmp_path / "nothing").exists()
+
+
+def people(flat, *folders):
+    rows = [{"name": f.name, "kind": "people", "folder": str(f)} for f in folders]
+    return build({**flat, "teachers": rows, "baselines": []})
+
+
+def test_label_needs_people_and_knows_whose_file_it_is(made, tmp_path):
+    flat, _ = made
+    answers = tmp_path / "answers.csv"
+    answers.write_text("key,preference\n")
+    with pytest.raises(ValueError, match="label: found no teacher of the kind 'people'"):
+        verbs.label(build(flat), answers)
+    ann, bob = tmp_path / "ann", tmp_path / "bob"
+    with pytest.raises(ValueError, match="--answers: found 2 groups of people"):
+        verbs.label(people(flat, ann, bob), answers)
+    with pytest.raises(ValueError, match="--answers: found no file"):
+        verbs.label(people(flat, ann), tmp_path / "nowhere.csv")
+
+
+def test_answers_are_kept_beside_the_questions_and_never_overwritten(made, tmp_path):
+    config, ann = people(made[0], tmp_path / "ann"), tmp_path / "ann"
+    answers = tmp_path / "monday.csv"
+    answers.write_text("key,preference\n")
+    assert verbs.label(config, answers) == verbs.label(config, answers) == 0
+    assert (ann / "answers-monday.csv").read_text() == "key,preference\n"
+    answers.write_text("key,preference\nx,a\n")
+    with pytest.raises(ValueError, match="other answers already in"):
+        verbs.label(config, answers)
+    assert (ann / "answers-monday.csv").read_text() == "key,preference\n"
