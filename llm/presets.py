@@ -22,6 +22,8 @@ _ADPO: dict[str, Any] = {
     "gradient_checkpointing": True,
     "replicates": 1,
     "baselines": [],
+    "budget": 62_000,  # more than there are pairs: the threshold alone decides
+    "teachers": [{"name": "dataset", "kind": "recorded"}],  # the labels that the rows carry
 }
 # a checkpoint of a full fine-tune is 12 bytes a weight: 87 GB at 7B
 _FULL: dict[str, Any] = {**_ADPO, "use_peft": False, "learning_rate": 5e-7, "save_steps": 200}

@@ -25,7 +25,7 @@ def inverse_root(matrix: Array) -> tuple[Array, float]:
         raise np.linalg.LinAlgError("the information matrix is singular")
     if isinstance(lower, np.ndarray):
         inverse, _ = lapack.dtrtri(lower, lower=1)
-        return np.tril(inverse).T, 2 * np.log(lower.diagonal()).sum()
+        return np.tril(inverse).T, 2 * float(np.log(lower.diagonal()).sum())
     xp = namespace(matrix)
     log_det = 2 * float(xp.sum(xp.log(xp.linalg.diagonal(lower))))
     unit = xp.eye(lower.shape[0], dtype=lower.dtype, device=device_of(lower))

@@ -3,7 +3,8 @@
 By the equivalence theorem (Kiefer and Wolfowitz 1960) w is optimal exactly when no point has a
 variance v_i = x_i' M(w)^-1 x_i above d, so ``gap`` = max v / d - 1 proves how good any w is:
 log det M* - log det M(w) <= d log(1 + gap). The solver works on a small set of points, found by
-their variances (``column_generation``), with a primal-dual interior point (``interior_point``).
+their variances (``column_generation``), with a primal-dual interior point, near the optimum with
+Newton steps on the support (``interior_point``).
 """
 
 from typing import Any, NamedTuple

@@ -16,6 +16,7 @@ _SIFT_FROM = 2000  # n / d from which some of the points are solved first
 _ROUGH = 1e-3  # to this gap
 _WIDER = 1.1  # a second anchor stays valid while rho grows by this
 _CLOSE = 1.03  # times d: with variances below, what is added at once suffices as a rule
+_LEAST = 1e-12  # weight that a start may bring: d - v over it must not overflow
 _SAFE = 1 + 1e-9  # for the rounding of a bound
 
 
@@ -38,7 +39,7 @@ class _Anchor(NamedTuple):
         np.einsum("ii->i", e)[:] -= mean
         e = e @ e
         e = e @ e
-        return (mean + float(np.vdot(e, e)) ** 0.125) * _SAFE
+        return (mean + float(np.vdot(e, e) ** 0.125)) * _SAFE
 
     def reached(self, rho: float, d: int) -> Array:
         """The points whose v can be d or more."""
@@ -50,9 +51,9 @@ class PointCandidates:
     """Rows of a ``Whitened`` as column generation wants them; ``known`` (n,): variances in its coordinates.
 
     With many points a look does not touch all of them. Let a be an earlier design whose variances
-    are known: v_i <= rho v_i(a), rho the largest eigenvalue of M^-1 M(a). Points where that stays
-    below d cannot have the largest variance, which is at least d. So every gap holds for all
-    points. A second anchor, nearer to the optimum, does the same among those left by the first.
+    are known: v_i <= rho v_i(a), rho no less than the largest eigenvalue of M^-1 M(a). Points where
+    that stays below d cannot have the largest variance, which is at least d. So every gap holds for
+    all points. A second anchor, nearer to the optimum, does the same among those left by the first.
     """
 
     def __init__(self, whitened: Whitened, known: Array | None, small: SmallSolver):
@@ -95,6 +96,8 @@ class PointCandidates:
         d = self.dim
         if len(index) > d * (d + 1) // 2 + 8 * d:
             return self.first()
+        weights = np.maximum(weights, _LEAST)
+        weights = weights / weights.sum()
         try:
             root, _ = self._small.root(self.rows(index), weights)
         except np.linalg.LinAlgError:

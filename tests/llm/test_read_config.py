@@ -97,8 +97,8 @@ def test_a_file_that_is_not_a_configuration(tmp_path, text):
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_are_whole_but_for_the_teachers(name):
-    config = read_config(None, {"preset": name, "teachers": LEAST["teachers"]})
+def test_a_preset_is_a_whole_configuration(name):
+    config = read_config(None, {"preset": name})
     training = config.training
     assert training.method == "adpo" and training.beta == 0.1
     effective = training.per_device_train_batch_size * training.gradient_accumulation_steps
