@@ -158,7 +158,7 @@ class Arm:
             (row, self._question(row.key, self.place[row.pair_id], number))
             for row, number in zip(rows, numbers, strict=True)
         ]
-        what = f"{self.name}: labels of round {rows[0].round}"
+        what = f"{self.name}: labels of round {rows[0].round if rows else 0}"
         return ask_all(
             self.ledger, self.teachers, questions, lambda done, total: self.say(what, done, total)
         )

@@ -221,17 +221,22 @@ class _Training:
     def after_round(self, arm: Arm, number: int, labels: Labels) -> State | None:
         """Train every ``train_every`` rounds; the new state."""
         every = self.options.train_every
-        if self.options.method != "reward" or not every or (number + 1) % every:
+        if not self._wanted(labels) or not every or (number + 1) % every:
             return None
         return self.train(arm, number, labels)
 
     def at_the_end(self, arm: Arm, state: State) -> State:
         """Train on all the labels, unless the last round just did; the last state."""
         rows = arm.ledger.rows(str(arm.name))
-        last = max((row.round for row in rows), default=-1)
-        if self.options.method != "reward" or last < 0 or state.id == f"reward-{last}":
+        labels, last = arm.labels(rows), max((row.round for row in rows), default=-1)
+        if not self._wanted(labels) or state.id == f"reward-{last}":
             return state
-        return self.train(arm, last, arm.labels(rows))
+        return self.train(arm, last, labels)
+
+    def _wanted(self, labels: Labels) -> bool:
+        """Whether there is something to train, and on: ties and what cannot be read order nothing."""
+        decided = (labels.preference == 0) | (labels.preference == 1)
+        return self.options.method == "reward" and bool(decided.any())
 
     def train(self, arm: Arm, number: int, labels: Labels) -> State:
         """One LoRA stage from the base model: adapter, new features, new projection."""

@@ -113,6 +113,7 @@ def kill_at_adpo():
 
 def preload():
     """What a run imports, without using it: no thread may exist before a fork."""
+    import matplotlib.pyplot
     import transformers
     from trl import DPOTrainer, RewardTrainer
 
@@ -122,7 +123,7 @@ def preload():
     import activeduel.llm.reward
     import activeduel.validate.llm_report
 
-    assert DPOTrainer and RewardTrainer and activeduel
+    assert DPOTrainer and RewardTrainer and activeduel and matplotlib
     assert transformers.LlamaForCausalLM and transformers.LlamaForSequenceClassification
 
 

@@ -193,3 +193,21 @@ def test_a_deleted_training_comes_back_with_the_same_weights(trained, tmp_path):
     shutil.rmtree(copy / "reward")
     pipeline.run(build({**flat, "output_dir": str(tmp_path / "out")}))
     assert tiny_runs.outcome(copy) == before
+
+
+def test_labels_that_order_nothing_train_nothing_and_the_run_still_ends(made, tmp_path):
+    flat, _ = made
+    with open(flat["judgements"]) as source:
+        head, *lines = source.read().splitlines()
+    tied = "\n".join([head, *(line.rpartition(",")[0] + ",0.5" for line in lines)]) + "\n"
+    (tmp_path / "ties.csv").write_text(tied)
+    changes = {
+        "judgements": str(tmp_path / "ties.csv"), "teachers": tiny_runs.TEACHERS[:1],
+        "method": "reward", "train_every": 1, "output_dir": str(tmp_path / "out"),
+    }  # fmt: skip
+    folder = pipeline.run(build({**flat, **changes}))
+    assert {row.preference for row in tiny_runs.rows(folder)["dual/0"]} == {0.5}
+    told = [(name, v) for arm, _, name, v in tiny_runs.facts(folder) if arm == "dual/0"]
+    assert not [v for name, v in told if name == "trained"]
+    assert [v["money"] for name, v in told if name == "evaluation"][-1] == 24
+    assert not (folder / "models").exists() and (folder / "reward" / "reward.json").exists()
