@@ -33,7 +33,7 @@ llm-demo: llm-packages
 	@test -f $(DEMO)/made || { $(RUN) -m activeduel.llm.text_world $(DEMO) --pairs 900 --model demo && touch $(DEMO)/made; }
 	@$(RUN) -m activeduel llm run --config llm/demo.yaml $(ARGS)
 	@$(RUN) -m activeduel llm run --config llm/demo.yaml --run_name adpo --method adpo --baselines '' \
-	  --budget 600 --num_train_epochs 3 --replicates 1 --dpo_baseline $(ARGS)
+	  --budget 600 --num_train_epochs 2 --replicates 1 --dpo_baseline $(ARGS)
 	@echo 'Reports: $(DEMO)/reward/report.html  $(DEMO)/adpo/report.html'
 
 kill-test: llm-packages

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -310,7 +311,10 @@ def choose(arm: Arm, state: State, fit: Fit, labels: Labels, number: int) -> lis
             return picks
     rule = arm.name.selector
     rng = generator(options.seed, arm.name.replicate, rule, number)
-    return _select(arm, state, fit, counts, rule, min(options.label_batch, left), rng)
+    buyable = ((arm.capacity < 0) | (counts < arm.capacity)).any(axis=0)
+    one_label = float(arm.cost[buyable].min(initial=math.inf))  # a batch affords it at least
+    money = min(max(options.label_batch, one_label), left)
+    return _select(arm, state, fit, counts, rule, money, rng)
 
 
 def _select(

@@ -18,7 +18,7 @@ VERBS = {
     "select": "say which pairs to label next, and by whom; nothing is asked",
     "label": "people: show the open questions, or read their answers from a file, and go on",
     "train": "train on the labels that the ledger holds, without buying more",
-    "evaluate": "accuracy on the held-out prompts, as the ledger has it",
+    "evaluate": "accuracy of the run's reward model: on its held-out prompts, or on a data set laid over them",
     "report": "write report.html and report.json from the ledger",
 }
 

@@ -39,7 +39,6 @@ def push(folder: Path, config: Config, kind: str, evaluation: dict[str, Any] | N
     Raises ``ValueError`` where the hub cannot be reached or refuses, or the environment says offline.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
 
     name = str(config.output.hub_model_id)
     if constants.HF_HUB_OFFLINE:
@@ -51,7 +50,7 @@ def push(folder: Path, config: Config, kind: str, evaluation: dict[str, Any] | N
         api = HfApi()
         api.create_repo(name, exist_ok=True)
         return str(api.upload_folder(repo_id=name, folder_path=folder))
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # whatever the hub or the way to it answers
         raise ValueError(
             f"push_to_hub: found that {name!r} cannot be written ({type(error).__name__}); needed a "
             "repository that is yours and a token (hf auth login). The run itself is complete."

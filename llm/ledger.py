@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -220,13 +220,19 @@ class Ledger:
         """All that happens inside reaches the disk as one, or not at all."""
         if self._lock is None:
             raise ValueError(f"{self.path}: found open for reading; needed Ledger(...) to write.")
-        self._base.execute("BEGIN IMMEDIATE")
         try:
+            self._base.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._base.execute("ROLLBACK")
+            self._base.execute("COMMIT")
+        except BaseException as error:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                self._base.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(
+                    f"{self.path}: found that nothing can be written to it ({error}); needed room, "
+                    "and a disk that works. What was committed is kept: make room, then run again."
+                ) from error
             raise
-        self._base.execute("COMMIT")
 
     def _find(self, key: str) -> Row | None:
         cells = self._base.execute(f"SELECT {ROW} FROM query WHERE key = ?", (key,)).fetchone()

@@ -23,7 +23,7 @@ from .config import Config
 from .data import TextPool, read_pool
 from .head import accuracy
 from .ledger import Ledger
-from .read_config import flatten
+from .read_config import CACHE, flatten
 from .reward_model import save_reward_model
 from .stages import Say, quiet, stage
 
@@ -83,7 +83,7 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
     from .weights import weights_identity
 
     folder = folder_of(config)
-    cache = Path(config.output.output_dir) / "cache"
+    cache = Path(config.output.output_dir) / CACHE
     pool = read_pool(config.data)
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(exist_ok=True)
@@ -92,11 +92,21 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
     what = {k: v for k, v in options.items() if k not in _NOT_IDENTITY}
     what |= {"pool": pool.identity, "weights": weights}
     identity = hashlib.sha256(canonical(what).encode()).hexdigest()
+    _no_orphans(folder)
     with Ledger(folder / "ledger.sqlite", identity, what) as ledger:
         text = json.dumps(options, indent=1, allow_nan=False, default=str)
         write_atomically(folder / "config.json", text.encode() + b"\n")
         _note_origin(ledger, config, pool, weights)
         yield Run(config, folder, cache, pool, ledger, say)
+
+
+def _no_orphans(folder: Path) -> None:
+    """Trained models are taken as they stand, so they must not outlive the ledger they are from."""
+    if (folder / "models").exists() and not (folder / "ledger.sqlite").exists():
+        raise ValueError(
+            f"{folder / 'models'}: found trained models without the ledger of their labels; needed "
+            "both or neither. They are kept: move the folder away, or pass another run name."
+        )
 
 
 def _note_origin(ledger: Ledger, config: Config, pool: TextPool, weights: str) -> None:
@@ -155,6 +165,8 @@ def _push(opened: Run) -> None:
         push(policy, opened.config, "policy (ADPO)", facts)
     else:
         facts = opened.ledger.records(name, "evaluation")[-1][3]
+        if trained := opened.ledger.records(name, "trained"):  # what is pushed has this adapter
+            facts = {"accuracy": trained[-1][3]["head_accuracy"]}
         push(opened.folder / "reward", opened.config, "reward model", facts)
 
 
@@ -269,7 +281,7 @@ class _Training:
                 "ties_left_out": int((labels.preference == 0.5).sum()),
                 "accuracy": accuracy(scores[:, 0] - scores[:, 1], arm.truth[arm.test]),
                 "head_accuracy": arm.evaluation(state, fit, labels)["accuracy"],
-                "loss": log[-1]["loss"],
+                "loss": log[-1].get("loss"),  # absent where it was not finite
                 "steps": len(log),
             }
             arm.ledger.record(name, number, "trained", facts)

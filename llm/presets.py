@@ -65,7 +65,7 @@ def preset(name: str) -> dict[str, Any]:
     >>> preset("zephyr-7b-lora-adpo")["lora_r"]
     64
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         close = difflib.get_close_matches(str(name), PRESETS, n=1) or sorted(PRESETS)
         raise ValueError(f"preset: found no {name!r}. Known, or nearest: {', '.join(close)}.")
     return dict(PRESETS[name])

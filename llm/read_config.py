@@ -24,6 +24,7 @@ from .config import (
     TeacherOptions,
     TrainingOptions,
 )
+from .yaml_file import read_yaml
 
 GROUPS: dict[str, type] = {
     "data": DataOptions,
@@ -62,6 +63,7 @@ _NOT_NEGATIVE = [
     "lora_alpha",
 ]
 _SHARES = ("lora_dropout", "warmup_ratio")  # in [0, 1)
+CACHE = "cache"  # in output_dir, beside the runs
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 
 
@@ -76,7 +78,7 @@ def read_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     ``preset: NAME`` starts from a named set of options. Raises ``ValueError`` on an unknown option
     (naming the nearest), a value of another type or out of range, and a file that is not YAML.
     """
-    flat = _yaml(path) if path is not None else {}
+    flat = read_yaml(path) if path is not None else {}
     flat.update(overrides or {})
     name = flat.pop("preset", None)
     if name is not None:
@@ -133,18 +135,6 @@ def _nearest(key: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: found no readable YAML ({error}); repair the file.") from error
-    if type(content) is not dict:
-        raise ValueError(f"{path}: needed a list of options (option: value), one a line.")
-    return content
-
-
 def _group(group: type, values: Mapping[str, Any]) -> Any:
     hints = get_type_hints(group)
     for f in dataclasses.fields(group):
@@ -163,7 +153,9 @@ def _teachers(rows: Any) -> tuple[TeacherOptions, ...]:
     for number, row in enumerate(rows):
         for key in ("name", "kind"):
             if key not in row:
-                raise ValueError(f"teachers: number {number} has no {key!r}; found {sorted(row)}.")
+                raise ValueError(
+                    f"teachers: number {number} has no {key!r}; found {sorted(map(str, row))}."
+                )
         values = {k: _value(k, row[k], hints[k]) for k in known if k in row}
         out.append(
             TeacherOptions(**values, settings={k: v for k, v in row.items() if k not in known})
@@ -205,10 +197,12 @@ def _as_kind(value: Any, kind: Any) -> Any:
         return None
     if kind is str:
         return str(value) if isinstance(value, (str, int)) else None
+    if kind is int and isinstance(value, int):
+        return value  # a float has 53 bits only: a seed may have more
     if kind in (int, float):
         try:
             number = float(value)  # YAML reads 1e-5 as text
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         whole = kind is float or number == int(number) if math.isfinite(number) else kind is float
         return kind(number) if whole and not math.isnan(number) else None
@@ -248,6 +242,11 @@ def _check_together(config: Config) -> None:
             f"option 'run_name': found {name!r}, needed letters, digits, '_', '-' and '.', not "
             "beginning with '.' or '-': it is a folder inside output_dir."
         )
+    if name == CACHE:
+        raise ValueError(
+            f"option 'run_name': found {name!r}, which is the folder of features that all runs share; "
+            "needed another name."
+        )
     for selector in (config.selection.selector, *config.selection.baselines):
         if selector not in SELECTORS:
             raise ValueError(
@@ -255,6 +254,12 @@ def _check_together(config: Config) -> None:
             )
     if config.model.load_in_4bit and config.model.load_in_8bit:
         raise ValueError("load_in_4bit, load_in_8bit: found both, needed at most one.")
+    cheapest = min(t.cost for t in config.teachers)
+    if config.selection.budget < cheapest:
+        raise ValueError(
+            f"option 'budget': found {config.selection.budget:g}, needed at least the price of the "
+            f"cheapest label ({cheapest:g})."
+        )
     if config.selection.label_batch > config.selection.budget:
         raise ValueError(
             f"option 'label_batch': found {config.selection.label_batch:g}, needed at most the "

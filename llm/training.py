@@ -1,6 +1,7 @@
 """What trainings share: loading a model to train, log-probabilities, learning rate, quiet randomness."""
 
 import contextlib
+import json
 import logging
 import random
 import warnings
@@ -133,7 +134,8 @@ def lora(options: ModelOptions, model: Any, *, reward: bool = False) -> Any:
         r=options.lora_r,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
-        target_modules=None if targets is None else list(targets),
+        # peft knows this word only as a text: in a list it would be a module's name
+        target_modules="all-linear" if targets == ("all-linear",) else targets and list(targets),
         modules_to_save=[name for name in HEADS if hasattr(model, name)] if reward else None,
     )
 
@@ -180,6 +182,13 @@ def save_model(model: Any, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a model card made of blanks
+        path = folder / "adapter_config.json"
+        facts = json.loads(path.read_bytes())
+        if isinstance(
+            facts["target_modules"], list
+        ):  # written in the order of a set: another each time
+            facts["target_modules"].sort()
+        path.write_text(json.dumps(facts, indent=2, sort_keys=True))
     else:
         model.save_pretrained(folder)
 

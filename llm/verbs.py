@@ -18,12 +18,13 @@ from .data import TextPool, read_pool
 from .footprint import Footprint, estimate
 from .head import accuracy
 from .pipeline import Run, compute_features, folder_of, open_run, train_at_the_end
+from .read_config import CACHE
 from .reward_model import load_reward_model
 from .stages import Say, quiet
 from .teachers import Waiting
 from .teachers.people import Settings as PeopleSettings
 from .teachers.people import label_in_terminal
-from .teachers.people_files import keep, open_questions
+from .teachers.people_files import keep, open_questions, replies_in
 from .teachers.settings import read_settings
 
 SAMPLE = 256  # pairs whose tokens are counted for the estimate
@@ -82,7 +83,10 @@ def select(config: Config, say: Say = quiet) -> Path:
 
 def _current(opened: Run, arm: Arm) -> State:
     """The state that the arm's last round left."""
-    trained = arm.ledger.records(str(arm.name), "trained")
+    every = opened.config.training.train_every
+    found = arm.ledger.records(str(arm.name), "trained")
+    # what `train` or the end of the run left is no state that a round begins with
+    trained = [record for record in found if every and (record[1] + 1) % every == 0]
     if not trained:
         return arm.state(BASE, compute_features(opened))
     _, number, _, facts = trained[-1]
@@ -140,6 +144,8 @@ def _adopt(answers: Path, folder: Path) -> None:
     """Copy a file of answers beside the questions, once; another file of its name is an error."""
     if not answers.is_file():
         raise ValueError(f"--answers: found no file {answers}; needed a CSV or JSONL file.")
+    for _ in replies_in(answers):
+        pass  # a file that cannot be read must not come to lie beside the questions
     name = answers.name if answers.name.startswith("answers") else f"answers-{answers.name}"
     target = folder / name
     content = answers.read_bytes()
@@ -168,6 +174,12 @@ def train(config: Config, say: Say = quiet) -> Path:
             raise ValueError(
                 "train: found no label in the ledger; needed some. Use run, or label, first."
             )
+        waiting = sum(row.status == "asked" for row in rows)
+        if waiting and config.training.method == "reward":  # a round's adapter is made once
+            raise ValueError(
+                f"train: found {waiting} questions of the last round without an answer; needed them "
+                "answered before the model is trained on that round. Use run, or label."
+            )
         return train_at_the_end(opened, arm, _current(opened, arm))
 
 
@@ -187,8 +199,8 @@ def evaluate(config: Config, say: Say = quiet) -> Evaluation:
     """
     folder = folder_of(config)
     model, pool = load_reward_model(folder / "reward"), read_pool(config.data)
-    rewards = model.rewards(pool, Path(config.output.output_dir) / "cache")
-    own = _own_test_pairs(folder, config, pool)
+    rewards = model.rewards(pool, Path(config.output.output_dir) / CACHE)
+    own = _own_test_pairs(folder, pool)
     chosen = np.arange(len(pool.pair_ids)) if own is None else own
     truth = pool.truth()[chosen]
     margins = (rewards[:, 0] - rewards[:, 1])[chosen]
@@ -196,16 +208,16 @@ def evaluate(config: Config, say: Say = quiet) -> Evaluation:
     return Evaluation(decided, accuracy(margins, truth), own is not None)
 
 
-def _own_test_pairs(folder: Path, config: Config, pool: TextPool) -> Any:
+def _own_test_pairs(folder: Path, pool: TextPool) -> Any:
     """Rows that the first arm held out, None where the pool is another."""
     from .data import split
     from .ledger import Ledger
 
     with Ledger.reading(folder / "ledger.sqlite") as ledger:
-        facts = ledger.records("", "pool")[0][3]
-    if facts["identity"] != pool.identity:
+        made_with = ledger.configuration  # its split, whatever the options say now
+    if made_with["pool"] != pool.identity:
         return None
-    return split(pool, config.data.test_fraction, config.selection.seed, 0)[1]
+    return split(pool, float(made_with["test_fraction"]), int(made_with["seed"]), 0)[1]
 
 
 __all__ = ["Waiting", "evaluate", "features", "foresee", "label", "select", "train"]

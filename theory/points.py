@@ -134,6 +134,8 @@ class PointCandidates:
 
     def _seen(self, index: Array | None, v: Array, root: Floats, working: Ints, most: int) -> Look:
         """The look that found variances ``v`` of the points ``index`` (None: all)."""
+        if not v.shape[0]:  # the largest variance is at least d
+            raise np.linalg.LinAlgError("rounding has the better of these coordinates")
         largest_v = float(v.max())
         above = flat_nonzero(v > level(self.dim, largest_v / self.dim - 1))
         above = above[largest(v[above], most + len(working))]

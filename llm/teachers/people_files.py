@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..._durable import sync_folder, write_atomically
 from ..data import Text, canonical
 from ..forms import level
-from ..rows import Row, names, read_rows, shown, stop
+from ..rows import Row, file_rows, names, read_rows, shown, stop
 from .protocol import digest, uniform
 
 QUESTIONS, READABLE, TYPED = "questions.jsonl", "questions.md", "answers-terminal.jsonl"
@@ -99,22 +99,29 @@ def _indented(text: Text) -> str:
 
 
 def read_replies(folder: Path) -> Iterator[Reply]:
-    """Every answer in the files ``answers*`` of ``folder``, file by file; empty ones are skipped.
-
-    Raises ``ValueError`` naming file and row: no column key or pair_id, no preference column, a
-    preference that cannot be read.
-    """
+    """Every answer in the files ``answers*`` of ``folder``, file by file; errors as ``replies_in``."""
     for path in sorted({path for pattern in _ANSWERS for path in folder.glob(pattern)}):
-        for place, row in read_rows(str(path), config=None, split=""):
-            if "preference" not in row or not {"key", "pair_id"} & set(row):
-                needed = "preference, and key or pair_id"
-                stop(place, f"columns {names(row)}", needed, "Repair the file.")
-            if row["preference"] is None or str(row["preference"]).strip() == "":
-                continue
-            key, pair_id = _name(place, row, "key"), _name(place, row, "pair_id")
-            if key is None and pair_id is None:
-                stop(place, "no key and no pair_id", "one of them", "Fill it in.")
-            yield Reply(place, key, pair_id, level(place, "preference", row["preference"]))
+        yield from replies_in(path)
+
+
+def replies_in(path: Path) -> Iterator[Reply]:
+    """The answers in one file; empty ones are skipped.
+
+    Raises ``ValueError`` naming file and row: a file of another ending than .csv or .jsonl (.gz), no
+    column key or pair_id, no preference column, a preference that cannot be read.
+    """
+    if not path.name.endswith(tuple(pattern.removeprefix("answers*") for pattern in _ANSWERS)):
+        stop(str(path), f"a file ending in {path.suffix!r}", ".csv or .jsonl", "Convert it.")
+    for place, row in file_rows(path):
+        if "preference" not in row or not {"key", "pair_id"} & set(row):
+            needed = "preference, and key or pair_id"
+            stop(place, f"columns {names(row)}", needed, "Repair the file.")
+        if row["preference"] is None or str(row["preference"]).strip() == "":
+            continue
+        key, pair_id = _name(place, row, "key"), _name(place, row, "pair_id")
+        if key is None and pair_id is None:
+            stop(place, "no key and no pair_id", "one of them", "Fill it in.")
+        yield Reply(place, key, pair_id, level(place, "preference", row["preference"]))
 
 
 def _name(place: str, row: Row, column: str) -> str | None:

@@ -175,8 +175,11 @@ def test_recorded_teachers_sell_each_judgement_once_and_then_the_arm_is_done(wor
     assert len(rows) == len(wanted)
 
 
-def test_a_budget_that_buys_nothing_buys_nothing(arm, bought):
-    assert bought(arm(budget=0.4, label_batch=0.4)) == []
+def test_a_batch_smaller_than_a_price_buys_one_label_a_round(arm, bought):
+    """Also when the cheap teacher has nothing left: the run does not end with its money unspent."""
+    rows = bought(arm(label_batch=0.25, budget=5, warm_up=0))
+    assert 4.5 < sum(row.price for row in rows) <= 5
+    assert all(len(found) == 1 for found in rounds(rows))
 
 
 def test_shared_pairs_are_answered_by_every_teacher_and_belong_to_the_warm_up(arm, bought):

@@ -94,6 +94,7 @@ def test_flags_are_laid_over_the_file(say, yaml, tmp_path):
         ({"treshold": 1}, "option 'treshold': found no such option."),
         ({"confidence_treshold": 1}, "Did you mean 'confidence_threshold'?"),
         ({"budget": "much"}, "option 'budget': found 'much', needed a number."),
+        ({"budget": 0.4, "label_batch": 0.4}, "at least the price of the cheapest label (0.5)"),
         ({"selector": "duel"}, "selector 'duel': found no such. Did you mean 'dual'?"),
         ({"run_name": "../up"}, "option 'run_name': found '../up'"),
         ({"teachers": []}, "teachers: found none"),

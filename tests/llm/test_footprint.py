@@ -286,7 +286,7 @@ def test_negative_control_the_wrong_kind_of_training_is_far_off():
 def peak_of(call):
     """The most bytes that torch's allocator held above the start, by its own trace."""
     kinds = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=kinds, profile_memory=True) as trace:
+    with torch.profiler.profile(activities=kinds, profile_memory=True, acc_events=True) as trace:
         call()
     events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0

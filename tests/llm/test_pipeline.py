@@ -53,7 +53,7 @@ def test_a_run_leaves_its_ledger_its_configuration_and_a_reward_model(made, worl
         assert told[arm, "split"]["train_pairs"] + told[arm, "split"]["test_pairs"] == 120
         assert told[arm, "evaluation"]["money"] <= 24
     with Ledger.reading(folder / "ledger.sqlite") as ledger:
-        assert {s.name for s in ledger.stages()} == {"features", "select", "ask", "refit"}
+        assert {s.name for s in ledger.stages()} >= {"features", "select", "ask", "refit"}
         assert all(s.seconds >= 0 and s.peak_bytes > 0 for s in ledger.stages())
 
 
