@@ -89,9 +89,10 @@ class Checkpoints:
             moments = load_file(found[-1] / _OPTIMIZER)
             for name, weight in weights.items():
                 weight.data.copy_(saved[name])
-                optimizer.state[weight] = {
-                    key: moments[f"{key}.{name}"].to(weight.device) for key in _MOMENTS
-                }
+                if f"{_MOMENTS[0]}.{name}" in moments:  # not: no step has moved it yet
+                    optimizer.state[weight] = {
+                        key: moments[f"{key}.{name}"].to(weight.device) for key in _MOMENTS
+                    }
             self._cut(state["log_bytes"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ValueError(

@@ -13,6 +13,7 @@ from typing import NoReturn
 from .._durable import write_atomically
 from .config import ModelOptions
 
+_SINGLE = "model.safetensors"
 MEMORY = "hashes.json"  # remembered hashes, in the folder that the caller names
 
 
@@ -92,13 +93,15 @@ def _adapter_files(adapter: Path) -> tuple[Path, Path]:
 
 
 def _model_files(options: ModelOptions) -> Iterator[Path]:
-    """config.json and the weight files that its index names, or the single one."""
+    """config.json and what transformers reads: the single weight file, else those its index names."""
     yield _file(options, "config.json") or _no_weights(options, "config.json")
-    index = _file(options, "model.safetensors.index.json")
-    names = ["model.safetensors"]
-    if index is not None:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    for name in names:
+    single, index = _file(options, _SINGLE), None
+    if single is None:
+        index = _file(options, f"{_SINGLE}.index.json")
+    if index is None:
+        yield single or _no_weights(options, _SINGLE)
+        return
+    for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values())):
         yield _file(options, name) or _no_weights(options, name)
 
 

@@ -45,6 +45,19 @@ def test_weights_optimizer_and_log_come_back(tmp_path):
         assert torch.equal(weights[name], others[name])
 
 
+def test_a_weight_that_no_step_has_moved_has_no_moments(tmp_path):
+    """Full training of a model with a part that the loss never reaches."""
+    weights, optimizer, step = problem()
+    idle = torch.nn.Parameter(torch.ones(4))
+    optimizer.add_param_group({"params": [idle]})
+    step(1)
+    kept = Checkpoints(tmp_path / "work", {})
+    kept.save(1, {**weights, "idle": idle}, optimizer)
+    others, optimizer, step = problem()
+    assert kept.restore({**others, "idle": idle}, optimizer) == 1
+    assert len(optimizer.state) == 2 and idle not in optimizer.state
+
+
 def test_only_the_newest_stays(tmp_path):
     weights, optimizer, step = problem()
     kept = Checkpoints(tmp_path / "work", {})

@@ -67,3 +67,21 @@ def test_offline_means_offline(tmp_path, monkeypatch):
     monkeypatch.setattr(hub_module.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="HF_HUB_OFFLINE"):
         push(tmp_path, CONFIG, "reward model", None)
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("no route, token hf_x"), ValueError("no such name")]
+)
+def test_whatever_the_way_to_the_hub_raises_is_one_message(tmp_path, monkeypatch, failure):
+    """The libraries of the network have errors of their own, which are no OSError."""
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the extra 'llm'")
+    hub(monkeypatch, [])
+
+    class Api:
+        def create_repo(self, name, exist_ok):
+            raise failure
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(ValueError, match="push_to_hub: found that 'me/reward' cannot") as refused:
+        push(tmp_path, CONFIG, "reward model", None)
+    assert "hf_x" not in str(refused.value) and type(failure).__name__ in str(refused.value)

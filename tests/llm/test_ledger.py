@@ -338,3 +338,37 @@ def test_a_ledger_can_be_read_while_a_run_writes(path):
     finally:
         child.kill()
         child.communicate()
+
+
+def test_a_full_disk_is_said_and_costs_nothing_committed(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        pages = ledger._base.execute("PRAGMA page_count").fetchone()[0]
+        ledger._base.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(OSError, match=r"ledger\.sqlite: found that nothing can be written"):
+            ledger.ask([question(n) for n in range(1, 400)])
+    with opened(path) as ledger:
+        assert [row.pair_id for row in ledger.rows("dual")] == ["pair 0"]
+        ledger.ask([question(n) for n in range(1, 400)])  # there is room again
+        assert len(ledger.rows("dual")) == 400
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE query SET note = x'ff00'",  # a number of the row's header says: bytes, not text
+        "UPDATE event SET arm = CAST(x'64ff' AS TEXT)",  # no text in UTF-8
+    ],
+)
+def test_a_cell_that_is_no_text_any_more_is_damage(path, harm):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        ledger.note_stage("dual", 0, "ask", 0.1, 1)
+    base = sqlite3.connect(path)
+    with base:
+        base.execute(harm)
+    base.close()
+    with pytest.raises(
+        ValueError, match=r"ledger\.sqlite: found a (damaged row|file that is damaged)"
+    ):
+        opened(path)

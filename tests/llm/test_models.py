@@ -247,6 +247,10 @@ def test_a_sharded_model_is_hashed_by_its_index(tiny_model, tmp_path):
     first = weights_identity(options(tmp_path))
     (tmp_path / "consolidated.safetensors").write_bytes(b"another copy, which is not loaded")
     assert weights_identity(options(tmp_path)) == first
+    single = tmp_path / "model.safetensors"  # beside an index it is what transformers reads
+    single.write_bytes(b"saved later, in one file")
+    assert weights_identity(options(tmp_path)) != first
+    single.unlink()
     (tmp_path / shards[1]).unlink()
     with pytest.raises(ValueError, match=f"found no {shards[1]}"):
         weights_identity(options(tmp_path))

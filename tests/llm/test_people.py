@@ -13,7 +13,14 @@ from activeduel.llm.config import TeacherOptions
 from activeduel.llm.ledger import Asked, Ledger
 from activeduel.llm.teachers import Waiting, make
 from activeduel.llm.teachers.people import label_in_terminal
-from activeduel.llm.teachers.people_files import QUESTIONS, READABLE, TYPED, keep, open_questions
+from activeduel.llm.teachers.people_files import (
+    QUESTIONS,
+    READABLE,
+    TYPED,
+    keep,
+    open_questions,
+    replies_in,
+)
 
 
 @pytest.fixture
@@ -258,3 +265,17 @@ def test_a_spreadsheet_writes_what_we_read(data, folder):
     table.writerows([["key", "preference"], [row["key"], f" {left_is_better(row).upper()} "]])
     write(folder, "\ufeff" + cells.getvalue() + "\r\n")
     assert said(teacher, questions) == {"0/0": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("answers.xlsx", "key,preference\n", "'.xlsx'"),  # it would lie there unread
+        ("mine.csv", "key,preference\nk,left\n", "mine.csv, line 2"),
+        ("mine.csv", "preference\na\n", "line 2: found columns preference"),
+    ],
+)
+def test_a_file_of_answers_is_read_before_it_is_taken(tmp_path, name, text, found):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=found):
+        list(replies_in(tmp_path / name))

@@ -110,3 +110,25 @@ def test_a_preset_is_a_whole_configuration(name):
 def test_the_users_own_options_win_over_a_preset():
     config = read_config(None, {**LEAST, "preset": "zephyr-7b-lora-adpo", "lora_r": 8})
     assert config.model.lora_r == 8 and config.model.model_name_or_path == "model"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"budget": 10**400}, "'budget': found 1000"),  # too large for a float
+        ({"run_name": "cache"}, "the folder of features that all runs share"),
+        ({"teachers": [{1: "x", "kind": "recorded"}]}, "number 0 has no 'name'; found"),
+    ],
+)
+def test_what_python_would_stumble_over_is_a_message(change, said):
+    with pytest.raises(ValueError, match=said):
+        build({**LEAST, **change})
+
+
+def test_a_preset_that_is_no_name_is_a_message():
+    with pytest.raises(ValueError, match=r"preset: found no \['zephyr'\]"):
+        read_config(None, {"preset": ["zephyr"]})
+
+
+def test_a_seed_keeps_all_its_digits():
+    assert build({**LEAST, "seed": 2**53 + 1}).selection.seed == 2**53 + 1

@@ -1,5 +1,6 @@
 """What trainings share: log-probabilities, loading, precision, and generators left as they were."""
 
+import json
 import random
 
 import numpy as np
@@ -11,6 +12,7 @@ for name in ("torch", "transformers", "peft"):
 import torch
 from training_world import model_options, states
 
+from activeduel.llm.config import ModelOptions
 from activeduel.llm.tokens import TokenRow
 from activeduel.llm.training import (
     adamw,
@@ -19,8 +21,12 @@ from activeduel.llm.training import (
     kept_randomness,
     load_base,
     log_probabilities,
+    lora,
     mixed_precision,
+    quiet,
+    save_model,
     tokenizer_of,
+    with_adapter,
 )
 
 CPU = torch.device("cpu")
@@ -122,3 +128,25 @@ def test_generators_are_seeded_and_left_as_they_were():
             draws.append((random.random(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
     np.testing.assert_equal(states(), before)
     assert draws[0] == draws[1]
+
+
+def test_the_word_all_linear_is_pefts_and_names_stay_names(model):
+    pytest.importorskip("peft", reason="needs peft: pip install 'activeduel[llm]'")
+    options = ModelOptions("m", lora_target_modules=("all-linear",))
+    assert lora(options, model).target_modules == "all-linear"
+    assert set(lora(ModelOptions("m", lora_target_modules=("q_proj",)), model).target_modules) == {
+        "q_proj"
+    }
+    assert lora(ModelOptions("m"), model).target_modules is None
+
+
+def test_an_adapter_is_written_the_same_in_every_process(tiny_model, tmp_path):
+    """Its identity is a hash of its files; peft writes its modules in the order of a set of texts."""
+    peft = pytest.importorskip("peft", reason="needs peft: pip install 'activeduel[llm]'")
+    options = ModelOptions(str(tiny_model), dtype="float32", lora_target_modules=("all-linear",))
+    base = load_base(options, tokenizer_of(options))
+    with quiet():
+        save_model(peft.get_peft_model(base, lora(options, base)), tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_bytes())["target_modules"]
+    assert len(written) > 3 and written == sorted(written)
+    assert with_adapter(load_base(options, tokenizer_of(options)), tmp_path) is not None

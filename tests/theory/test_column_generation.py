@@ -134,6 +134,18 @@ def test_a_look_sees_the_largest_variance_of_all_whatever_it_skips(monkeypatch):
     assert max(worst_look(seed) for seed in range(5)) > 1e-3
 
 
+def test_a_look_that_finds_nothing_is_rounding(monkeypatch):
+    """Some variance is at least d; coordinates in which none is are given up for better ones."""
+    points = gaussian(500, 3)
+    whitened, known = whiten_by_moment(points, 2.2e-16, compiled=True, design=None)
+    candidates = PointCandidates(whitened, known, COMPILED)
+    monkeypatch.setattr(_Anchor, "rho", lambda self, root: 0.0)
+    with pytest.raises(np.linalg.LinAlgError, match="rounding"):
+        candidates.look(np.eye(3), np.arange(3), 5)
+    design = d_optimal(points)
+    assert gap_by_hand(points, design.weights) <= 1e-6
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_rho_bounds_every_ratio_of_variances_and_not_by_much(seed):
     """Against the largest eigenvalue, for designs near and far."""

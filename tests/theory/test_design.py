@@ -244,6 +244,19 @@ def test_a_start_from_before_a_point_moved_far_certifies_what_is_true(size, seed
     assert log_det == pytest.approx(design.log_det, abs=1e-7)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_long_points_that_are_nearly_parallel_among_short_ones(seed):
+    """A rounding of the long ones is as large as the short ones: their coordinates are put right."""
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((400, 4))
+    along = rng.standard_normal(4)
+    points[:6] = 1e6 * along * (1 + 1e-5 * rng.standard_normal((6, 4)))
+    points = points @ rng.standard_normal((4, 4))
+    design = d_optimal(points, tol=1e-8)
+    gap, _ = naive.certified_gap(points, design.weights)
+    assert gap <= design.gap + 1e-10 and design.gap <= 1e-8
+
+
 def test_starts_that_are_no_help_do_no_harm():
     points = gaussian(20_000, 5)
     best = d_optimal(points).log_det
