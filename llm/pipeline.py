@@ -19,7 +19,7 @@ from typing import Any
 from .._durable import write_atomically
 from .._provenance import canonical, code_version, package_versions
 from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder, walk
-from .config import Config
+from .config import Config, ModelOptions
 from .data import TextPool, read_pool
 from .head import accuracy
 from .ledger import Ledger
@@ -90,7 +90,7 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
     weights = weights_identity(config.model, memory=cache)
     options = flatten(config)
     what = {k: v for k, v in options.items() if k not in _NOT_IDENTITY}
-    what |= {"pool": pool.identity, "weights": weights}
+    what |= {"pool": pool.identity, "weights": weights, "judges": _judges(config, cache)}
     identity = hashlib.sha256(canonical(what).encode()).hexdigest()
     _no_orphans(folder)
     with Ledger(folder / "ledger.sqlite", identity, what) as ledger:
@@ -107,6 +107,18 @@ def _no_orphans(folder: Path) -> None:
             f"{folder / 'models'}: found trained models without the ledger of their labels; needed "
             "both or neither. They are kept: move the folder away, or pass another run name."
         )
+
+
+def _judges(config: Config, cache: Path) -> dict[str, str]:
+    """The weights of every teacher that is a model: other weights give other answers."""
+    from .weights import weights_identity
+
+    found = {}
+    for teacher in config.teachers:
+        if name := teacher.settings.get("model_name_or_path"):
+            revision = str(teacher.settings.get("model_revision", "main"))
+            found[teacher.name] = weights_identity(ModelOptions(str(name), revision), memory=cache)
+    return found
 
 
 def _note_origin(ledger: Ledger, config: Config, pool: TextPool, weights: str) -> None:

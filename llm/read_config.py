@@ -64,6 +64,12 @@ _NOT_NEGATIVE = [
 ]
 _SHARES = ("lora_dropout", "warmup_ratio")  # in [0, 1)
 CACHE = "cache"  # in output_dir, beside the runs
+_TAKEN = (
+    "best",
+    "random",
+    "the policy itself",
+)  # adpo_teacher's words, and whose pseudo-labels are
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 
 
@@ -161,6 +167,8 @@ def _teachers(rows: Any) -> tuple[TeacherOptions, ...]:
             TeacherOptions(**values, settings={k: v for k, v in row.items() if k not in known})
         )
     names = [t.name for t in out]
+    if taken := [name for name in names if name in _TAKEN or not name.strip()]:
+        raise ValueError(f"teachers: found the name {taken[0]!r}, which means something else here.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"teachers: found the names {twice} twice; give each its own.")
     return tuple(out)
@@ -286,5 +294,8 @@ def _check_together(config: Config) -> None:
         raise ValueError(
             f"option 'adpo_teacher': found {teacher!r}, needed best, random or a name."
         )
-    if config.output.push_to_hub and not config.output.hub_model_id:
-        raise ValueError("option 'push_to_hub': needs hub_model_id: whose repository, which name?")
+    hub = config.output.hub_model_id
+    if config.output.push_to_hub and not (hub and _HUB_ID.fullmatch(hub)):
+        raise ValueError(
+            f"option 'hub_model_id': found {hub!r}, needed OWNER/NAME, since push_to_hub is set."
+        )

@@ -197,6 +197,11 @@ def evaluate(config: Config, say: Say = quiet) -> Evaluation:
     Of the run's own data the held-out pairs count; a data set laid over it (``--dataset_name``)
     counts whole. Raises ``ValueError`` where no reward model stands there, or no pair is decided.
     """
+    if config.training.method == "adpo":
+        raise ValueError(
+            "evaluate: found method adpo, whose policy is judged when it is trained; needed head or "
+            "reward. Use report."
+        )
     folder = folder_of(config)
     model, pool = load_reward_model(folder / "reward"), read_pool(config.data)
     rewards = model.rewards(pool, Path(config.output.output_dir) / CACHE)

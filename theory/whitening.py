@@ -120,8 +120,8 @@ def whiten(name: str, points: Floats, resolution: float = _EPS) -> Whitened:
     coordinates, _ = lapack.dtrtrs(factor[:, :d], np.triu(factor))
     out = np.empty((n, d))
     out[order] = coordinates.T
-    rounding = _refine(scaled, out, basis, np.triu(factor[:, :d]))
     out[basis] = np.eye(d)
+    rounding = _refine(scaled, out, basis, np.triu(factor[:, :d]))
     log_volume = 2 * float(np.log(steps).sum() + np.log(2.0) * exponent.sum())
     return Whitened(out, np.eye(d), log_volume, basis, rounding if rounding > _FINE else 0.0)
 

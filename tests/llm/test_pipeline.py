@@ -12,6 +12,7 @@ from activeduel.llm.data import read_pool
 from activeduel.llm.ledger import Ledger
 from activeduel.llm.read_config import build
 from activeduel.llm.teachers.simulated import Simulated
+from activeduel.llm.tiny_model import write_model
 
 for name in ("torch", "transformers", "peft", "trl"):
     pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
@@ -181,6 +182,19 @@ def test_a_trained_run_called_again_trains_nothing(trained, monkeypatch):
     monkeypatch.setattr(reward, "RewardTrainer", lambda *_, **__: pytest.fail("trained again"))
     pipeline.run(build(flat))
     assert tiny_runs.outcome(folder) == before
+
+
+def test_a_judges_weights_belong_to_the_run(made, tiny_model, tmp_path):
+    """Other weights in the same folder would answer otherwise, in one ledger."""
+    judge = tmp_path / "judge"
+    shutil.copytree(tiny_model, judge)
+    teacher = {"name": "judge", "kind": "classifier", "model_name_or_path": str(judge)}
+    config = build({**made[0], "output_dir": str(tmp_path), "teachers": [teacher]})
+    with pipeline.open_run(config) as opened:
+        assert set(opened.ledger.configuration["judges"]) == {"judge"}
+    write_model(judge, seed=1)
+    with pytest.raises(ValueError, match="another run.*judges"), pipeline.open_run(config):
+        pass
 
 
 def test_a_deleted_training_comes_back_with_the_same_weights(trained, tmp_path):

@@ -74,6 +74,9 @@ def test_every_option_has_one_home():
         ({"teachers": [{"name": "ann", "kind": "people"}]}, "are people"),
         ({"adpo_teacher": "bob"}, "best, random or a name"),
         ({"push_to_hub": True}, "hub_model_id"),
+        ({"push_to_hub": True, "hub_model_id": "../../etc"}, "OWNER/NAME"),
+        ({"teachers": [{"name": "best", "kind": "recorded"}]}, "means something else"),
+        ({"teachers": [{"name": " ", "kind": "recorded"}]}, "means something else"),
         ({"preset": "zephyr-7b-lora"}, "zephyr-7b-lora-adpo"),
     ],
 )

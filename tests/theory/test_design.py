@@ -257,6 +257,16 @@ def test_long_points_that_are_nearly_parallel_among_short_ones(seed):
     assert gap <= design.gap + 1e-10 and design.gap <= 1e-8
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_as_many_points_as_dimensions_however_long(seed):
+    """A basis alone: its own coordinates are exact."""
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((20, 20)) * 10.0 ** rng.uniform(-6, 6, (20, 1))
+    design = d_optimal(points, tol=1e-10)
+    np.testing.assert_allclose(design.weights, 1 / 20)
+    assert design.gap <= 1e-10
+
+
 def test_starts_that_are_no_help_do_no_harm():
     points = gaussian(20_000, 5)
     best = d_optimal(points).log_det
