@@ -186,11 +186,6 @@ class _Loop:
             moved += difference.detach().abs().sum().item()
         if waiting is not None:
             raise waiting
-        if not math.isfinite(total):
-            raise ValueError(
-                f"loss: found {total} in step {step}; needed a number. Lower learning_rate, or look at "
-                "the weights that training starts from."
-            )
         if self.training.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(weights, self.training.max_grad_norm)
         share = rate(step, steps, self.training.warmup_ratio, self.training.lr_scheduler_type)
@@ -217,6 +212,11 @@ class _Loop:
     def judge(self, step: int, batch: list[int], difference: list[float]) -> _Judged:
         """Query, pseudo-label or nothing, for each pair of a micro-batch."""
         pairs = [self.found.pairs[i] for i in batch]
+        if not all(map(math.isfinite, difference)):  # before anybody is asked, and paid
+            raise ValueError(
+                f"reward difference: found one that is not finite in step {step}; needed numbers. Lower "
+                "learning_rate, or look at the weights that training starts from."
+            )
         preference, weight = [0.5] * len(batch), [0.0] * len(batch)
         sure = [abs(d) > self.training.confidence_threshold for d in difference]
         asked = [i for i, is_sure in enumerate(sure) if not is_sure]

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,10 +28,11 @@ def rate(step: int, steps: int, warm_up: float, kind: str) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def pair_order(pairs: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=1)
+def pair_order(pairs: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order in which an epoch takes the pairs: 0 .. pairs - 1 shuffled by (seed, epoch)."""
     rng = np.random.default_rng(draw(seed, "order", epoch))
-    return [int(i) for i in rng.permutation(pairs)]
+    return tuple(int(i) for i in rng.permutation(pairs))
 
 
 def step_count(pairs: int, training: TrainingOptions) -> int:
@@ -48,7 +50,7 @@ def micro_batches(step: int, pairs: int, training: TrainingOptions, seed: int) -
     size, order = training.per_device_train_batch_size, pair_order(pairs, seed, epoch)
     effective = size * training.gradient_accumulation_steps
     taken = order[within * effective : (within + 1) * effective]
-    return [taken[i : i + size] for i in range(0, len(taken), size)]
+    return [list(taken[i : i + size]) for i in range(0, len(taken), size)]
 
 
 def draw(seed: int, *purpose: str | int) -> int:

@@ -429,12 +429,14 @@ def test_what_does_not_fit_is_refused(world, tiny_model, tmp_path, more, text):
         )  # fmt: skip
 
 
-def test_a_loss_that_is_not_a_number_stops_the_training(train, monkeypatch):
+def test_a_difference_that_is_not_a_number_stops_before_anybody_is_asked(train, monkeypatch):
     monkeypatch.setattr(
-        "activeduel.llm.adpo.adpo_loss", lambda difference, *_: difference.sum() * math.nan
+        "activeduel.llm.adpo._Loop.difference", lambda _, batch: torch.full((len(batch),), math.nan)
     )
-    with pytest.raises(ValueError, match="loss: found nan in step 0; needed a number"):
-        train()
+    with pytest.raises(
+        ValueError, match="reward difference: found one that is not finite in step 0"
+    ):
+        train(ask=lambda *_: pytest.fail("asked, and paid"))
 
 
 def test_activations_computed_twice_give_the_same_weights(train):

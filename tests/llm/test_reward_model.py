@@ -11,10 +11,9 @@ for name in ("torch", "transformers", "peft", "trl"):
     pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
 
 from activeduel.llm import pipeline
-from activeduel.llm.arm import BASE
+from activeduel.llm.arm import BASE, states_folder
 from activeduel.llm.read_config import build
 from activeduel.llm.reward_model import load_reward_model, save_reward_model
-from activeduel.llm.verbs import _current
 
 
 @pytest.fixture(scope="module", params=["head", "reward"])
@@ -26,7 +25,11 @@ def made(request, world, tiny_model, tmp_path_factory):
     folder = pipeline.run(build(flat))
     with pipeline.open_run(build(flat)) as opened:
         arm = opened.arm(opened.arms[0])
-        state = _current(opened, arm)
+        state = arm.state(BASE, pipeline.compute_features(opened))
+        for name, number, _, facts in arm.ledger.records("dual/0", "trained"):
+            adapter = states_folder(folder, arm.name) / facts["state"]
+            phi = pipeline.compute_features(opened, adapter, name, number)
+            state = arm.state(facts["state"], phi)
         fit = arm.fit(state, arm.labels(arm.ledger.rows("dual/0")))
         rewards = state.projection.rewards(state.phi, fit.theta)
         again = save_reward_model(out / "again", opened.config, state, fit, None)
