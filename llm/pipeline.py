@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._durable import write_atomically
+from .._durable import TEMPORARY, write_atomically
 from .._provenance import canonical, code_version, package_versions
 from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder, walk
 from .config import Config, ModelOptions
@@ -94,6 +95,10 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
     identity = hashlib.sha256(canonical(what).encode()).hexdigest()
     _no_orphans(folder)
     with Ledger(folder / "ledger.sqlite", identity, what) as ledger:
+        for leftover in folder.glob(
+            f"{TEMPORARY}*"
+        ):  # of a run that was killed; nobody else writes
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         text = json.dumps(options, indent=1, allow_nan=False, default=str)
         write_atomically(folder / "config.json", text.encode() + b"\n")
         _note_origin(ledger, config, pool, weights)

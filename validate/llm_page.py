@@ -202,7 +202,8 @@ def _list(items: Any) -> str:
 NOTES = {
     "teachers": (
         "Labels and money: mean over replicates; share: of the labels. Unreadable answers and ties: of the first "
-        "selector's labels; agreement: of its answers that are no ties, on pairs whose truth is known and decided."
+        "selector's labels; agreement: of its answers that are no ties, on pairs whose truth is known and decided. "
+        "Where truth is the majority, a recorded teacher's own vote is part of it."
     ),
     "rationality": "0: a coin; larger: follows the reward more sharply.",
     "policies": (

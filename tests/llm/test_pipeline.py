@@ -184,6 +184,14 @@ def test_a_trained_run_called_again_trains_nothing(trained, monkeypatch):
     assert tiny_runs.outcome(folder) == before
 
 
+def test_what_a_killed_run_left_half_written_is_cleared(copied):
+    flat, folder = copied
+    (folder / ".tmp-reward-0" / "deep").mkdir(parents=True)
+    (folder / ".tmp-config.json-0").write_text("{")
+    with pipeline.open_run(build(flat)):
+        assert not list(folder.glob(".tmp-*"))
+
+
 def test_a_judges_weights_belong_to_the_run(made, tiny_model, tmp_path):
     """Other weights in the same folder would answer otherwise, in one ledger."""
     judge = tmp_path / "judge"
