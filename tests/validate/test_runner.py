@@ -213,7 +213,9 @@ class TestStoring:
 
 
 KILLED = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from activeduel.sim import store
