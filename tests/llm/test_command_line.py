@@ -70,8 +70,8 @@ def test_every_option_is_a_flag_with_its_default(say, verb):
 
 
 def test_flags_are_laid_over_the_file(say, yaml, tmp_path):
-    pytest.importorskip("yaml", reason="needs pyyaml: pip install 'activeduel[llm]'")
     """Read back from what the configuration then holds."""
+    pytest.importorskip("yaml", reason="needs pyyaml: pip install 'activeduel[llm]'")
     for words, (group, option, value) in (
         (["--budget", "12", "--label_batch", "6"], ("selection", "budget", 12.0)),
         (["--use_peft", "false"], ("model", "use_peft", False)),
