@@ -32,7 +32,7 @@ llm-demo kill-test: export OMP_NUM_THREADS = 1
 llm-demo: llm-packages
 	@test -f $(DEMO)/made || { $(RUN) -m activeduel.llm.text_world $(DEMO) --pairs 900 --model demo && touch $(DEMO)/made; }
 	@$(RUN) -m activeduel llm run --config llm/demo.yaml $(ARGS)
-	@$(RUN) -m activeduel llm run --config llm/demo.yaml --run_name adpo --method adpo --baselines '' \
+	@$(RUN) -m activeduel llm run --config llm/demo.yaml --run_name adpo --method adpo \
 	  --budget 600 --num_train_epochs 2 --replicates 1 --dpo_baseline $(ARGS)
 	@echo 'Reports: $(DEMO)/reward/report.html  $(DEMO)/adpo/report.html'
 

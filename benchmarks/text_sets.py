@@ -10,7 +10,6 @@ position carries the label: there the sides are exchanged by a coin that depends
 
 import argparse
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -18,9 +17,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._durable import write_atomically
+from ..llm.forms import level
+from ..llm.rows import Row, file_rows, stop
 
 TEACHER_SHARE = (
     0.05  # of the pairs: who judged fewer is no teacher here, but counts in the majority
@@ -41,30 +42,34 @@ SETS = {
     "pandalm_testset": Set(None, ordered=False),
     "qlora_vicuna": Set("category", ordered=True),
 }
-Row = dict[str, Any]
+COLUMNS = ("pair_id", "prompt", "response_a", "response_b")
 
 
-def _lines(path: Path) -> Iterator[str]:
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: found no such file, needed it there; pass the set's folder as SRC."
-        )
-    with gzip.open(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as file:
-        yield from file
+def _rows(path: Path, *columns: str) -> Iterator[tuple[str, Row]]:
+    """(place, row) of one file of the set, every column there and filled."""
+    for place, row in file_rows(path):
+        if missing := [name for name in columns if row.get(name) is None]:
+            stop(place, f"no {missing[0]}", ", ".join(columns), "Pass the set's own folder as SRC.")
+        yield place, row
 
 
 def convert(name: str, source: Path, out: Path) -> tuple[int, int]:
     """Write one of ``SETS`` to ``out``; the number of pairs, and of pairs dropped.
 
-    Raises ``ValueError`` where a file of the set is missing.
+    Raises ``ValueError`` naming file and row: one that is missing, damaged or not of this set.
     """
     kind = SETS[name]
-    rows = [json.loads(line) for line in _lines(source / "pairs.jsonl.gz")]
+    columns = [*COLUMNS, *([kind.context] if kind.context else [])]
+    rows = [row for _, row in _rows(source / "pairs.jsonl.gz", *columns)]
     kept = {r["pair_id"]: r for r in rows if r["response_a"].strip() and r["response_b"].strip()}
     turned = {i for i in kept if kind.ordered and _coin(i)}
     judgements = [
-        (r["pair_id"], r["annotator"], _side(float(r["preference"]), r["pair_id"] in turned))
-        for r in csv.DictReader(_lines(source / "judgements.csv.gz"))
+        (
+            r["pair_id"],
+            r["annotator"],
+            _side(level(place, "preference", r["preference"]), r["pair_id"] in turned),
+        )
+        for place, r in _rows(source / "judgements.csv.gz", "pair_id", "annotator", "preference")
         if r["pair_id"] in kept
     ]
     pool = [_pair(row, kind, row["pair_id"] in turned) for row in kept.values()]

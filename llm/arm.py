@@ -65,6 +65,11 @@ class Labels:
         """How many could be read."""
         return int((~np.isnan(self.preference)).sum())
 
+    @property
+    def decided(self) -> int:
+        """How many are no ties: a tie orders nothing."""
+        return int(np.isin(self.preference, (0.0, 1.0)).sum())
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -87,13 +92,23 @@ class Arm:
 
     @classmethod
     def open(
-        cls, name: Name, config: Config, pool: TextPool, ledger: Ledger, say: Say = quiet
+        cls,
+        name: Name,
+        config: Config,
+        pool: TextPool,
+        ledger: Ledger,
+        say: Say = quiet,
+        shared: Mapping[str, Teacher] | None = None,
     ) -> Arm:
-        """The arm on its split, with its own teachers; ``ValueError`` as ``split`` and the teachers say."""
+        """The arm on its split, with its own teachers, but for those that all arms share.
+
+        Raises ``ValueError`` as ``split`` and the teachers say.
+        """
         options = config.selection
         train, test = split(pool, config.data.test_fraction, options.seed, name.replicate)
         seed = named_seed(options.seed, name.replicate, "teachers")
-        teachers = {t.name: make(t, pool, seed=seed) for t in config.teachers}
+        known = shared or {}
+        teachers = {t.name: known.get(t.name) or make(t, pool, seed=seed) for t in config.teachers}
         return cls(
             name=name,
             config=config,
@@ -179,14 +194,9 @@ class Arm:
     def evaluation(self, state: State, fit: Fit, labels: Labels) -> dict[str, Any]:
         """What the head knows of the held-out pairs, and from how much."""
         rewards = state.projection.rewards(state.phi, fit.theta, self.test)
-        truth, usable = self.truth[self.test], ~np.isnan(labels.preference)
-        longer = length_margins(self.lengths, labels.pair[usable], labels.preference[usable])
         return {
-            "asked": len(labels.pair),
-            "usable": labels.usable,
-            "money": labels.money,
-            "accuracy": accuracy(rewards[:, 0] - rewards[:, 1], truth),
-            "length_accuracy": accuracy(longer[self.test], truth),
+            **self.bought(labels),
+            "accuracy": self.accuracy(rewards[:, 0] - rewards[:, 1]),
             "dimensions": state.z.shape[1],
             "kept_share": state.projection.kept_share,
             "status": fit.status,
@@ -195,8 +205,24 @@ class Arm:
                 for name, row in zip(self.teachers, fit.rationality, strict=True)
             },
             "estimated": fit.rationality_status == "estimated",
-            "agreement": self._agreement(labels),
             "state": state.id,
+        }
+
+    def accuracy(self, margins: Floats) -> float | None:
+        """Of a reward's margins on the held-out pairs (NaN: left out); None where no truth is decided."""
+        truth = np.where(np.isnan(margins), np.nan, self.truth[self.test])
+        return accuracy(margins, truth) if np.isin(truth, (0.0, 1.0)).any() else None
+
+    def bought(self, labels: Labels) -> dict[str, Any]:
+        """What these labels cost, how far they are the truth, and what the lengths alone learn of them."""
+        usable = ~np.isnan(labels.preference)
+        longer = length_margins(self.lengths, labels.pair[usable], labels.preference[usable])
+        return {
+            "asked": len(labels.pair),
+            "usable": labels.usable,
+            "money": labels.money,
+            "length_accuracy": self.accuracy(longer[self.test]),
+            "agreement": self._agreement(labels),
         }
 
     def _agreement(self, labels: Labels) -> dict[str, dict[str, int]]:

@@ -64,7 +64,7 @@ class SelectionOptions:
     """What is bought, and beside what it is judged."""
 
     selector: str = "dual"
-    baselines: tuple[str, ...] = ("random",)
+    baselines: tuple[str, ...] = ("random",)  # adpo: random is DPO on labels for as much money
     budget: float = 600.0  # money; labels where every price is 1
     label_batch: float = 50.0  # money spent between refits
     warm_up: float | None = None  # money spent at random first; None: a sixth of the budget
@@ -97,6 +97,8 @@ class TrainingOptions:
     adpo_teacher: str = "best"  # "best" (largest rationality in the context), "random", or a name
     dpo_baseline: bool = False  # also DPO with every training pair labelled
     save_steps: int = 20  # adpo: optimizer steps between checkpoints
+    eval_steps: float = 0.1  # adpo: steps between looks at held-out pairs; below 1: their share
+    max_eval_pairs: int = 500  # adpo: held-out pairs of such a look, and of no other figure
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class TeacherOptions:
     name: str
     kind: Literal["recorded", "simulated", "classifier", "generative", "people"]
     cost: float = 1.0
-    rationality: float | Mapping[str, float] = 1.0  # per context type where it differs
+    rationality: float | Mapping[str, float] = 1.0  # per context type; negative: below chance
     settings: Mapping[str, Any] = field(default_factory=dict)  # the keys of its kind
 
     def rationality_in(self, context_types: Sequence[str]) -> list[float]:

@@ -19,12 +19,9 @@ from .config import DataOptions
 from .forms import DATASET, Pair, canonical, level, pairs_of, read_name
 from .rows import Row, file_rows, names, read_rows, shown, stop
 from .texts import Message, Text
+from .whole_pool import check_sides, check_types, held_together
 
 __all__ = ["Message", "Text", "TextPool", "canonical", "read_pool", "split"]
-
-ONE_SIDED = (
-    6  # decided labels, all for the same side, that are no accident (1 in 32 for fair sides)
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +41,13 @@ class TextPool:
     annotator: Ints  # (r,) into annotators
     preference: Floats  # (r,) 1, 0.5 or 0
     left_out: int = field(default=0)  # pairs whose two responses are the same text
+    guessed: int = field(
+        default=0
+    )  # pairs whose prompt is the words that both responses begin with
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 over everything above but ``left_out``: two pools with it equal are equal."""
+        """SHA-256 over everything above but counts: two pools with it equal are equal."""
         digest = hashlib.sha256()
         for lines in (self.pair_ids, self.context_types, self.annotators):
             digest.update(canonical("\0".join(map(canonical, lines))).encode())
@@ -97,8 +97,12 @@ def read_pool(options: DataOptions) -> TextPool:
         found = f"no pair ({reader.left_out} of two equal responses)"
         stop(options.dataset_name, found, "at least one", "Pass the right data set.")
     if options.judgements:
+        place = ""
         for place, row in file_rows(Path(options.judgements)):
             reader.judge(place, row)
+        if not place:
+            needed = "rows of pair_id, annotator, preference"
+            stop(options.judgements, "no judgement", needed, "Fill it in or drop the option.")
     return reader.pool()
 
 
@@ -111,6 +115,8 @@ class _Reader:
         self.skipped: set[str] = set()  # known ids that are not in the pool
         self.left_out = 0
         self.groups: dict[object, int] = {}
+        self.guesses: dict[str, int] = {}  # guessed prompts and their groups
+        self.guessed = 0
         self.prompts: list[Text] = []
         self.responses: list[tuple[Text, Text]] = []
         self.places: list[str] = []  # where each pair first stood
@@ -140,6 +146,9 @@ class _Reader:
             return None
         prompt, key = pair.prompt, _key(pair.prompt)
         group = self.groups.setdefault(key, len(self.groups))
+        if pair.guessed:
+            self.guesses[str(prompt)] = group
+            self.guessed += 1
         number = self.ids[pair.pair_id] = len(self.ids)
         self.prompts.append(prompt)
         self.responses.append(pair.responses)
@@ -173,7 +182,7 @@ class _Reader:
 
     def twice(self, place: str, pair: Pair, found: str, needed: str) -> NoReturn:
         repair = "Make the rows agree, or use two pair ids."
-        stop(place, f"pair_id {shown(pair.pair_id)} {found}", needed, repair)
+        stop(place, f"pair_id {shown(pair.pair_id, named=True)} {found}", needed, repair)
 
     def context(self, place: str, row: Row) -> str:
         column = self.options.context_column
@@ -196,11 +205,12 @@ class _Reader:
         number = self.ids.get(str(pair_id))
         if number is None:
             if pair_id not in self.skipped:
-                found, needed = f"unknown pair_id {shown(pair_id)}", f"{len(self.ids)} pair ids"
-                stop(place, found, f"one of the pool's {needed}", "Add the pair or drop the row.")
+                found = f"unknown pair_id {shown(pair_id, named=True)}"
+                needed = f"one of the pool's {len(self.ids)} pair ids"
+                stop(place, found, needed, "Add the pair or drop the row.")
             return
         if self.chosen[number] == "?":
-            found = f"pair_id {shown(pair_id)}, of which each response was chosen once"
+            found = f"pair_id {shown(pair_id, named=True)}, of which each response was chosen once"
             stop(place, found, "one that tells a from b", "Use response_a and response_b.")
         if self.chosen[number] == "b":
             preference = 1 - preference
@@ -216,9 +226,11 @@ class _Reader:
         gold, preference = _floats(self.gold), _floats(self.preference)
         stated = np.array([side == "" for side in self.chosen])
         judged = np.where(stated[_ints(self.judged_pair)], preference, math.nan)
-        _check_sides("preference", judged, self.labels)
-        _check_sides(str(self.options.gold_column), np.where(stated, gold, math.nan), self.places)
+        check_sides("preference", judged, self.labels)
+        check_sides(str(self.options.gold_column), np.where(stated, gold, math.nan), self.places)
         context_types, context = _sorted_names(self.contexts)
+        column, prompts = self.options.context_column, len(self.groups)
+        check_types(self.options.dataset_name, column, len(context_types), prompts)
         annotators, order = _sorted_names(list(self.judges))
         return TextPool(
             pair_ids=tuple(self.ids),
@@ -226,7 +238,7 @@ class _Reader:
             responses=tuple(self.responses),
             context=context,
             context_types=context_types,
-            group=_ints(self.group),
+            group=held_together(self.guesses, prompts)[_ints(self.group)],
             gold=gold,
             rewards=_floats(self.rewards).reshape(-1, 2),
             annotators=annotators,
@@ -234,22 +246,8 @@ class _Reader:
             annotator=order[_ints(self.annotator)],
             preference=preference,
             left_out=self.left_out,
+            guessed=self.guessed,
         )
-
-
-def _check_sides(column: str, values: Floats, places: list[str]) -> None:
-    """Refuse labels that all say the same side."""
-    decided = np.flatnonzero(np.abs(values - 0.5) == 0.5)
-    if len(decided) < ONE_SIDED or len(np.unique(values[decided])) == 2:
-        return
-    side = "a" if values[decided[0]] == 1 else "b"
-    found = f"one-sided labels: all {len(decided)} decided ones of {column!r} are for {side!r}"
-    repair = (
-        "Name the columns chosen and rejected where the first response always won (the sides are "
-        "then drawn by a coin), or repair the labels."
-    )
-    last = places[decided[-1]]
-    stop(f"{places[decided[0]]} to {last}", found, "labels for both sides", repair)
 
 
 def _sorted_names(values: list[str]) -> tuple[tuple[str, ...], Ints]:
@@ -260,8 +258,11 @@ def _sorted_names(values: list[str]) -> tuple[tuple[str, ...], Ints]:
 
 
 def _key(text: Text) -> object:
-    """What equal texts share, and different ones do not."""
-    return text if isinstance(text, str) else tuple((m["role"], m["content"]) for m in text)
+    """What equal prompts share, and different ones do not; a text is what its user says."""
+    if isinstance(text, str):
+        return text
+    turns = tuple((m["role"], m["content"]) for m in text)
+    return turns[0][1] if len(turns) == 1 and turns[0][0] == "user" else turns
 
 
 def _ints(values: "array[int]") -> Ints:

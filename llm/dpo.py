@@ -10,13 +10,17 @@ from trl import DPOConfig, DPOTrainer
 
 from ..theory.checks import Floats
 from .config import FeatureOptions, ModelOptions, TrainingOptions
+from .identity import published, training_identity
 from .reference import Progress, reference_log_probabilities
 from .rendering import render
 from .training import load_base, lora, max_length_of, tokenizer_of, with_adapter
-from .trl_stage import stage, train, trainer_settings
+from .trl_stage import chosen_first, stage, train, trainer_settings
+from .weights import adapter_identity
 
 if TYPE_CHECKING:
     from .data import Text, TextPool
+
+FACTS = "dpo.json"
 
 
 def train_dpo(
@@ -29,6 +33,7 @@ def train_dpo(
     *,
     seed: int,
     reference: Path | None = None,
+    memory: Path | None = None,
     report_to: str = "none",
     progress: bool = False,
 ) -> Path:
@@ -36,21 +41,24 @@ def train_dpo(
 
     The policy starts at its reference: the model with a fresh adapter, or the adapter ``reference``,
     which TRL copies and freezes. Ties are dropped, and by TRL the pairs whose prompt alone fills
-    ``features.max_length``; both are counted in dpo.json beside the adapter. A folder that is there
-    is returned untouched. The same labels, options and seed give the same weights on one CPU thread.
-    ``ValueError`` where no label is decided, or ``reference`` is given without ``use_peft``.
+    ``features.max_length``; both are counted in dpo.json beside the adapter. This training's own
+    result is returned untouched; ``memory``: where hashes of files are remembered. The same labels,
+    options and seed give the same weights on one CPU thread. ``ValueError`` where no label is decided,
+    ``reference`` is given without ``use_peft``, ``folder`` is another training's, or the weights do not
+    stay finite.
     """
-    if folder.exists():
-        return folder
     if reference is not None and not model.use_peft:
         raise ValueError(
             "reference: found an adapter with use_peft false; needed LoRA. Set use_peft, or name the "
             "whole model in model_name_or_path."
         )
-    decided = [label for label in labels if label[1] != 0.5]
-    if not decided:
-        raise ValueError(f"labels: found {len(labels)}, none decided; needed one. Ask for more.")
-    tokenizer = tokenizer_of(model)
+    identity = training_identity(
+        pool, labels, model, features, training, seed, memory=memory, method="dpo",
+        reference=reference and adapter_identity(reference, memory=memory),
+    )  # fmt: skip
+    if published(folder, FACTS, identity):
+        return folder
+    decided, tokenizer = chosen_first(labels), tokenizer_of(model)
     with stage(folder, seed) as temporary:
         policy = with_adapter(load_base(model, tokenizer), reference, trainable=True)
         settings = trainer_settings(model, training, temporary, seed, progress)
@@ -71,9 +79,9 @@ def train_dpo(
             "labels": len(labels),
             "ties": len(labels) - len(decided),
             "left_out_prompt_too_long": len(decided) - len(trainer.train_dataset),
-            "seed": seed,
+            "identity": identity,
         }
-        train(trainer, tokenizer, temporary, "dpo.json", facts)
+        train(trainer, tokenizer, temporary, FACTS, facts)
     return folder
 
 
@@ -108,11 +116,14 @@ def implicit_rewards(
     return training.beta * (found - log_probabilities(model, reference))
 
 
-def _row(pool: "TextPool", tokenizer: Any, pair: int, preference: float) -> dict[str, Any]:
-    """TRL's explicit-prompt form: a conversation where there is a template for it, else text."""
-    prompt, (a, b) = pool.prompts[pair], pool.responses[pair]
-    chosen, rejected = (a, b) if preference > 0.5 else (b, a)
-    if isinstance(prompt, str) and isinstance(a, str) and isinstance(b, str):
+def _row(pool: "TextPool", tokenizer: Any, pair: int, side: int) -> dict[str, Any]:
+    """TRL's explicit-prompt form, ``side`` chosen: a conversation where a template is for it, else text."""
+    prompt, chosen, rejected = (
+        pool.prompts[pair],
+        pool.responses[pair][side],
+        pool.responses[pair][1 - side],
+    )
+    if all(isinstance(text, str) for text in (prompt, chosen, rejected)):
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     if tokenizer.chat_template:
         sides = {"chosen": chosen, "rejected": rejected}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,34 +14,27 @@ from numpy.typing import NDArray
 from ..theory.checks import Ints
 from .config import FeatureOptions, ModelOptions
 from .feature_cache import Features, Unfinished, alone, finished
-from .forms import canonical
+from .feature_key import Texts, settings_of, texts_of, tokenizer_identity
 from .models import (
     LanguageModel,
     load_backbone,
     load_config,
     load_tokenizer,
     longest,
-    quantisation,
-    stored_dtype,
+    rope_turn,
 )
-from .rendering import Tokens, encode
+from .rendering import Tokens, Unreadable, encode
 from .weights import adapter_identity, weights_identity
 
 if TYPE_CHECKING:
-    from .data import Text, TextPool
+    from .data import TextPool
+
+__all__ = ["Progress", "batches", "features", "tokenizer_identity"]
 
 Progress = Callable[[int, int, float], None]  # (pairs done, pairs, tokens per second)
 CHUNK = 512  # texts that are tokenised at once
 BLOCK = 512  # texts between two moments when what is done is put on the disk,
 SECONDS = 20.0  # or this long
-
-
-class Texts(NamedTuple):
-    """The different texts of a pool: a response that stands in several pairs is read once."""
-
-    rows: list[tuple[Text, Text]]  # (prompt, response) of each
-    slots: Ints  # (2n,) which of them each response of each pair is
-    identity: str  # sha256 over all of them, in the pool's order
 
 
 def features(
@@ -58,9 +50,10 @@ def features(
 
     The hidden state of the last token, or the mean over the response's tokens (always for a model
     that is not causal), after ``options.layer``. Cached by everything that changes it: weights,
-    adapter, tokenizer, chat template, length and truncation, layer, pooling, dtype, attention,
-    quantisation and the pool's texts (not its labels); ``tokens_per_batch`` changes it by rounding
-    only. Killed at any moment, the next call goes on; see ``feature_cache``.
+    adapter, code that the model brings, tokenizer, chat template, length and truncation, layer,
+    pooling, dtype, attention, quantisation, kind of device, precision of float32 products, versions
+    of the packages, and the pool's texts (not its labels); ``tokens_per_batch`` changes it by
+    rounding only. Killed at any moment, the next call goes on; see ``feature_cache``.
     Raises ``ValueError`` where the model cannot be loaded, the cache is damaged, not ours or in use,
     there is no such layer, or a feature is not finite (the pair is named).
     """
@@ -72,19 +65,10 @@ def features(
             f"-1 (the last), or a number up to {text_config.num_hidden_layers}. Change it."
         )
     length = longest(config, tokenizer, options.max_length)
-    key = {
+    key = settings_of(texts, model, options, tokenizer, config, adapted=adapter is not None) | {
         "weights": weights_identity(model, memory=cache),
         "adapter": None if adapter is None else adapter_identity(adapter, memory=cache),
-        "tokenizer": tokenizer_identity(tokenizer),
-        "chat_template": _digest(str(tokenizer.chat_template)),
         "max_length": length,
-        "truncation": "keep_end",
-        "layer": options.layer,
-        "pooling": options.pooling,
-        "dtype": stored_dtype(model, config),
-        "attention": model.attn_implementation or "default",
-        "quantisation": quantisation(model),
-        "pool": texts.identity,
     }
     found = finished(cache, key)
     if found is not None:
@@ -93,18 +77,43 @@ def features(
         found = finished(cache, key)
         if found is not None:
             return found
-        work = Unfinished(cache, key, texts.slots, int(text_config.hidden_size))
-        tokens = [t for some in _chunks(texts.rows) for t in encode(tokenizer, some, length)]
-        _all_have_tokens(tokens, texts.slots, pool)
+        tokens = _tokens(tokenizer, texts, length, pool)
         facts = {
             "texts": len(tokens),
             "tokens": sum(len(t.ids) for t in tokens),
             "texts_cut": sum(t.cut > 0 for t in tokens),
         }
+        language_model = load_backbone(model, adapter)
+        width = _width(language_model, options.layer)
+        work = Unfinished(cache, key, texts.slots, width)
         if not work.done.all():
-            language_model = load_backbone(model, adapter)
-            facts |= _fill(work, language_model, tokens, options, pool, texts.slots, progress)
+            turn = rope_turn(config)
+            facts |= _fill(work, language_model, tokens, options, pool, texts.slots, turn, progress)
         return work.publish(facts)
+
+
+def _width(model: LanguageModel, layer: int) -> int:
+    """How many numbers a state has after this layer; they differ in a few models."""
+    found = model.widths[-1 if layer == -1 else layer if layer >= 0 else layer - 1]
+    if not found:
+        raise ValueError(
+            f"layer: found {layer}, after which {model.backbone.config.model_type} has no state of "
+            "one vector a token; needed one. Use layer: -1."
+        )
+    return found
+
+
+def _tokens(tokenizer: Any, texts: Texts, length: int, pool: TextPool) -> list[Tokens]:
+    """All texts as tokens; ``ValueError`` that names the pair where there are none to be had."""
+    tokens: list[Tokens] = []
+    for start in range(0, len(texts.rows), CHUNK):
+        try:
+            tokens += encode(tokenizer, texts.rows[start : start + CHUNK], length)
+        except Unreadable as error:
+            where = int(np.flatnonzero(texts.slots == start + error.row)[0])
+            raise ValueError(f"pair {pool.pair_ids[where // 2]!r}: {error}") from error
+    _all_have_tokens(tokens, texts.slots, pool)
+    return tokens
 
 
 def _all_have_tokens(tokens: list[Tokens], slots: Ints, pool: TextPool) -> None:
@@ -117,57 +126,20 @@ def _all_have_tokens(tokens: list[Tokens], slots: Ints, pool: TextPool) -> None:
             )
 
 
-def texts_of(pool: TextPool) -> Texts:
-    """The different (prompt, response) of a pool, and where each stands."""
-    known: dict[bytes, int] = {}
-    rows: list[tuple[Text, Text]] = []
-    slots = np.empty(2 * len(pool.pair_ids), dtype=np.int64)
-    whole = hashlib.sha256()
-    for i, (prompt, responses) in enumerate(zip(pool.prompts, pool.responses, strict=True)):
-        start = canonical(prompt)
-        for side, response in enumerate(responses):
-            text = f"{start}\0{canonical(response)}"
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-            whole.update(digest)
-            slots[2 * i + side] = known.setdefault(digest, len(rows))
-            if len(known) > len(rows):
-                rows.append((prompt, response))
-    return Texts(rows, slots, whole.hexdigest())
-
-
-def tokenizer_identity(tokenizer: Any) -> str:
-    """sha256 over what turns text into tokens: vocabulary, rules and special tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        rules = repr(sorted(tokenizer.get_vocab().items()))
-    else:
-        bare = type(backend).from_str(backend.to_str())
-        bare.no_padding()
-        bare.no_truncation()
-        rules = bare.to_str()
-    special = sorted((k, str(v)) for k, v in tokenizer.special_tokens_map.items())
-    return _digest(f"{type(tokenizer).__name__}\n{special}\n{rules}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _chunks(rows: list[tuple[Text, Text]]) -> Iterator[list[tuple[Text, Text]]]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
-
-
-def batches(lengths: Ints, tokens_per_batch: int) -> Iterator[Ints]:
+def batches(lengths: Ints, tokens_per_batch: int, turn: int | None = None) -> Iterator[Ints]:
     """Texts of about one length together, longest first, at most so many tokens with padding.
+
+    No batch has texts both longer than ``turn`` and not.
 
     >>> [b.tolist() for b in batches(np.array([3, 9, 4, 4]), 9)]
     [[1], [2, 3], [0]]
     """
     order = np.argsort(-lengths, kind="stable")
-    start = 0
+    start, longer = 0, 0 if turn is None else int((lengths > turn).sum())
     while start < len(order):
         count = max(1, tokens_per_batch // int(lengths[order[start]]))
+        if start < longer:
+            count = min(count, longer - start)
         yield order[start : start + count]
         start += count
 
@@ -179,6 +151,7 @@ def _fill(
     options: FeatureOptions,
     pool: TextPool,
     slots: Ints,
+    turn: int | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Compute what is missing, block by block; what is worth knowing about it."""
@@ -188,7 +161,10 @@ def _fill(
     read = padded = 0
     lengths = np.array([len(tokens[i].ids) for i in missing])
     pooling = options.pooling if model.causal else "mean"
-    for texts, values, size in _stream(model, tokens, missing, lengths, options, pooling):
+    groups = batches(lengths, options.tokens_per_batch, turn)
+    for texts, values, size in _stream(
+        model, tokens, (missing[rows] for rows in groups), options.layer, pooling
+    ):
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             where = int(np.flatnonzero(slots == texts[bad.argmax()])[0])
@@ -214,7 +190,6 @@ def _fill(
         "pooling_used": pooling,
         "device": str(model.device),
         "attention_used": str(getattr(model.backbone.config, "_attn_implementation", None)),
-        "torch": torch.__version__,
         "last_run": {
             "tokens": read,
             "tokens_with_padding": padded,
@@ -233,9 +208,8 @@ def _keep(work: Unfinished, held: list[tuple[Ints, Features]]) -> None:
 def _stream(
     model: LanguageModel,
     tokens: list[Tokens],
-    missing: Ints,
-    lengths: Ints,
-    options: FeatureOptions,
+    groups: Iterator[Ints],
+    layer: int,
     pooling: str,
 ) -> Iterator[tuple[Ints, Features, int]]:
     """(texts, features (b, d), tokens with padding) batch by batch.
@@ -243,10 +217,9 @@ def _stream(
     On a GPU a batch is fetched only after the next one has been launched, so that neither waits.
     """
     before: tuple[Ints, torch.Tensor, Any, int] | None = None
-    for rows in batches(lengths, options.tokens_per_batch):
-        texts = missing[rows]
+    for texts in groups:
         with torch.inference_mode():
-            pooled, size = _pooled(model, [tokens[i] for i in texts], options.layer, pooling)
+            pooled, size = _pooled(model, [tokens[i] for i in texts], layer, pooling)
             launched = (texts, *_fetch(pooled), size)
         if before is not None:
             yield _arrived(*before)

@@ -2,8 +2,9 @@
 
 - ``prompt``, ``response_a``, ``response_b`` (+ ``preference`` or ``winner``, + ``annotator``): sides
   as stated. Rewards in NAME_a, NAME_b.
-- ``prompt``, ``chosen``, ``rejected``, or without prompt: then the responses' shared beginning is the
-  prompt. There the first column always wins, so the sides are drawn anew: by a coin that depends on
+- ``prompt``, ``chosen``, ``rejected``, or without prompt: then the messages that both begin with are
+  the prompt, of plain strings all up to the mark of the answer ("Assistant:"), or else the words that
+  are equal. There the first column always wins, so the sides are drawn anew: by a coin that depends on
   the pair id and the two texts alone, never on which of them was chosen. What the row, or a file of
   judgements, says of a is meant of the chosen one, and turns with it. Rewards in NAME_chosen,
   NAME_rejected.
@@ -42,6 +43,7 @@ class Pair(NamedTuple):
     preference: float  # NaN: no judgement in this row
     annotator: str | None  # None: the row names nobody
     chosen: str = ""  # side whose column says that it was chosen; "": sides as stated
+    guessed: bool = False  # the prompt, from the words with which both responses begin
 
     def turned(self) -> "Pair":
         """The same pair with a and b exchanged."""
@@ -89,15 +91,17 @@ def _stated(place: str, row: Row, options: DataOptions) -> Pair:
 
 def _preferred(place: str, row: Row, options: DataOptions) -> Pair:
     chosen, rejected = (read_text(place, row, name) for name in ("chosen", "rejected"))
+    guessed = False
     if row.get("prompt") is None:
-        prompt, chosen, rejected = shared_prompt(place, chosen, rejected)
+        prompt, chosen, rejected, guessed = shared_prompt(place, chosen, rejected)
     else:
         prompt, chosen, rejected = joined(place, read_text(place, row, "prompt"), chosen, rejected)
     pair_id, named = _pair_id(place, row, prompt, chosen, rejected)
     rewards = _rewards(place, row, options, ("_chosen", "_rejected"))
     gold = _optional_level(place, row, options.gold_column)
     annotator = read_name(place, row, "annotator")
-    pair = Pair(pair_id, named, prompt, (chosen, rejected), rewards, gold, 1.0, annotator, "a")
+    both = (chosen, rejected)
+    pair = Pair(pair_id, named, prompt, both, rewards, gold, 1.0, annotator, "a", guessed)
     return pair if _chosen_is_a(pair_id, chosen, rejected) else pair.turned()
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from .._provenance import canonical
-from .ledger_file import RECORD, ROW, create, lock, open_checked, seal
+from .ledger_file import EVENT, RECORD, ROW, create, lock, open_checked, seal
 from .ledger_rows import Asked, Row, Stage, distinct, outcome, row, stop
 
 __all__ = ["Asked", "Ledger", "Row", "Stage"]
@@ -205,14 +205,14 @@ class Ledger:
 
     def note_stage(self, arm: str, round: int, name: str, seconds: float, peak_bytes: int) -> None:
         """Append the time and memory of one stage; never compared, so a repeated stage adds one."""
-        sql = "INSERT INTO event (arm, round, name, seconds, peak_bytes) VALUES (?, ?, ?, ?, ?)"
+        sql = f"INSERT INTO event ({EVENT}, seal) VALUES (?, ?, ?, ?, ?, ?)"
         cells = (str(arm), int(round), str(name), float(seconds), int(peak_bytes))
         with self._transaction():
-            self._base.execute(sql, cells)
+            self._base.execute(sql, (*cells, seal(cells)))
 
     def stages(self) -> list[Stage]:
         """Time and memory by stage, in the order noted."""
-        sql = "SELECT arm, round, name, seconds, peak_bytes FROM event ORDER BY id"
+        sql = f"SELECT {EVENT} FROM event ORDER BY id"
         return [Stage(*cells) for cells in self._base.execute(sql).fetchall()]
 
     @contextmanager

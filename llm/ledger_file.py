@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from .._durable import TEMPORARY, sync_folder
 
 APPLICATION = 0x61647565  # "adue", in the header of the file
-FORMAT = 1
+FORMAT = 2
 PATIENCE = 60.0  # seconds to wait for another process's short transaction
 
 ROW = (
@@ -22,7 +22,8 @@ ROW = (
 )
 RECORD = "arm, round, name, value"
 META = "name, value"
-SEALED = {"query": ROW, "record": RECORD, "meta": META}  # tables whose last column is the seal
+EVENT = "arm, round, name, seconds, peak_bytes"
+SEALED = {"query": ROW, "record": RECORD, "meta": META, "event": EVENT}  # by column ``seal``
 SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, seal TEXT NOT NULL)",
     """CREATE TABLE query (
@@ -61,8 +62,14 @@ SCHEMA = (
         round INTEGER NOT NULL,
         name TEXT NOT NULL,
         seconds REAL NOT NULL,
-        peak_bytes INTEGER NOT NULL
+        peak_bytes INTEGER NOT NULL,
+        seal TEXT NOT NULL
     )""",
+    *(  # a seal notices what was changed, not what was taken away
+        f"CREATE TRIGGER {table}_stays BEFORE DELETE ON {table} BEGIN "
+        "SELECT RAISE(ABORT, 'a ledger keeps every row'); END"
+        for table in SEALED
+    ),
 )
 
 
@@ -85,11 +92,12 @@ def lock(path: Path) -> sqlite3.Connection:
 
     The lock is SQLite's own on an empty file, so it works where SQLite does.
     """
-    base = sqlite3.connect(f"{path}.lock", timeout=0.2, isolation_level=None)
+    base = None
     try:
+        base = sqlite3.connect(f"{path}.lock", timeout=0.2, isolation_level=None)
         base.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
-        base.close()
+        _close(base)
         if "locked" not in str(error):
             _refuse(path, f"no way to lock it ({path.name}.lock: {error})", "a folder to write in")
         raise ValueError(
@@ -143,8 +151,12 @@ def open_checked(path: Path, *, write: bool = True) -> tuple[sqlite3.Connection,
     Raises ``ValueError`` naming ``path``, and leaves the file as it is: no file, no ledger, a newer
     format, a file with broken pages, contents or checksums.
     """
+    if not path.exists():
+        raise ValueError(
+            f"{path}: found no ledger; needed one. Use run first, or repair output_dir and run_name."
+        )
     if not path.is_file():
-        _refuse(path, "no file" if not path.exists() else "no plain file", "a ledger")
+        _refuse(path, "no plain file", "a ledger")
     if path.stat().st_size == 0:
         _refuse(path, "an empty file", "a ledger")
     base = None
@@ -176,6 +188,9 @@ def _check_kind(path: Path, base: sqlite3.Connection) -> None:
     if version != FORMAT:
         needed = f"format {FORMAT}, which this version reads"
         _refuse(path, f"a ledger of format {version}", needed)
+    made = base.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+    if sorted(text for (text,) in made) != sorted(SCHEMA):
+        _refuse(path, "tables that were changed by hand", "those of a ledger")
 
 
 def _check_contents(path: Path, base: sqlite3.Connection) -> dict[str, str]:
@@ -189,8 +204,6 @@ def _check_contents(path: Path, base: sqlite3.Connection) -> dict[str, str]:
             for *values, found in base.execute(f"SELECT {columns}, seal FROM {table}"):
                 if seal(values) != found:
                     _refuse(path, f"a damaged row in its table {table!r}", "a whole ledger")
-        for _ in base.execute("SELECT arm, round, name, seconds, peak_bytes FROM event"):
-            pass  # has no seal, but must be readable
         return dict(base.execute(f"SELECT {META} FROM meta").fetchall())
     finally:
         base.execute("ROLLBACK")

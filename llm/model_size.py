@@ -14,6 +14,7 @@ r bytes of what flows between layers, c bytes in matrix products (2 under autoca
     LoRA               c (in + rank) a target, and in x 1 byte on a GPU, 4 on a CPU, of dropout's mask
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from .config import ModelOptions
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _BLOCK, _NESTED_BLOCK = 64, 256  # of bitsandbytes: weights a scale, scales a scale
-_GATES = ("gate_proj", "gate_up_proj", "w1")
+_GATES = {"gate_proj", "gate_up_proj", "w1", "Wi"}
 
 
 class ModelSize(NamedTuple):
@@ -32,9 +33,10 @@ class ModelSize(NamedTuple):
 
     parameters: int
     embedding: int  # of which in the input embeddings
-    head: int  # of which in a language-model head of its own; 0 where it is the embedding
+    head: int  # of which in a language-model head, but for a matrix that is the embedding
+    active: int  # of the body: what one text token passes, without idle experts and image towers
     matrices: tuple[tuple[int, int], ...]  # (in, out) of the body's: what is quantised
-    targets: tuple[tuple[int, int], ...]  # (in, out) of those that LoRA adapts
+    targets: tuple[tuple[int, int], ...]  # (in, out) that LoRA adapts; none: peft makes no choice
     layers: int
     hidden: int
     heads: int
@@ -61,42 +63,85 @@ class Precision(NamedTuple):
 def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> ModelSize:
     """Every parameter of the model that a transformers configuration describes; no weights are made.
 
-    A causal model is counted with its head. ``lora_target_modules``: None is peft's choice.
+    A causal model is counted with its head. ``lora_target_modules``: None is peft's choice. Raises
+    ``ValueError`` for a model without tokens, or without attention heads (Mamba, RWKV).
     """
-    causal = _is_causal(config)
-    auto: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
-    with torch.device("meta"):
-        model = auto.from_config(config)
     text = config.get_text_config()
-    embedding = model.get_input_embeddings().weight
-    head = model.get_output_embeddings() if causal else None
-    own_head = 0 if head is None or head.weight is embedding else head.weight.numel()
+    heads = getattr(text, "num_attention_heads", None)
+    if not heads or not getattr(text, "vocab_size", None):
+        raise ValueError(
+            f"model_name_or_path: found a {config.model_type}, which has no attention heads or no "
+            "vocabulary; needed a transformer over tokens. Its size is not estimated."
+        )
+    model = _on_meta(config)
+    base, head = model.base_model, model.get_output_embeddings()
+    embedding = base.get_input_embeddings().weight.numel()
+    parameters, inside = _number(model), _number(base)
     linear = {
         name: _ends(module)
         for name, module in model.named_modules()
         if module is not head and type(module).__name__ in ("Linear", "Conv1D")
     }
-    wanted = _targets(lora_target_modules, text.model_type, linear)
-    heads = text.num_attention_heads
+    try:
+        targets = lora_targets(config, lora_target_modules)
+    except ValueError:  # ``require_startable`` says it where LoRA is wanted
+        targets = ()
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     groups = getattr(text, "num_key_value_heads", None) or heads
     inner = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
     return ModelSize(
-        sum(p.numel() for p in model.parameters()),
-        embedding.numel(),
-        own_head,
+        parameters,
+        embedding,
+        parameters - inside,
+        _active(getattr(base, "language_model", base), text) - embedding,
         tuple(linear.values()),
-        tuple(linear[name] for name in wanted),
+        targets,
         text.num_hidden_layers,
         text.hidden_size,
         heads,
         heads * width,
         groups * width,
         inner or 4 * text.hidden_size,
-        any(name.rsplit(".", 1)[-1] in _GATES for name in linear),
+        any(part in _GATES for name, _ in base.named_parameters() for part in name.split(".")),
         text.vocab_size,
         str(text.dtype or torch.float32).removeprefix("torch."),
     )
+
+
+def lora_targets(config: Any, asked: Sequence[str] | None = None) -> tuple[tuple[int, int], ...]:
+    """(in, out) of what peft adapts in this model, tried on torch's meta device.
+
+    ``asked``: names of modules, "all-linear", or None: peft's choice for the architecture. Raises
+    ``ValueError`` where peft makes no choice, or finds no module of these names.
+    """
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora import LoraLayer
+
+    names = "all-linear" if asked and "all-linear" in asked else asked and list(asked)
+    task = "CAUSAL_LM" if _is_causal(config) else "FEATURE_EXTRACTION"
+    try:
+        with warnings.catch_warnings():  # of what training says again
+            warnings.simplefilter("ignore")
+            lora = LoraConfig(r=1, task_type=task, target_modules=names)
+            adapted = get_peft_model(_on_meta(config), lora, low_cpu_mem_usage=True)
+    except ValueError as error:
+        found = f"{sorted(asked)}" if asked else "none"
+        raise ValueError(
+            f"lora_target_modules: found {found}, from which peft cannot tell what to adapt in a "
+            f"{config.model_type}; needed names of its modules. Say lora_target_modules: "
+            "[all-linear], or name some, or say use_peft: false."
+        ) from error
+    layers = [layer for layer in adapted.modules() if isinstance(layer, LoraLayer)]
+    ends = [(layer.lora_A["default"], layer.lora_B["default"]) for layer in layers if layer.lora_A]
+    return tuple((a.weight.numel(), b.weight.numel()) for a, b in ends)
+
+
+def _on_meta(config: Any) -> Any:
+    """The model without memory for its weights; a causal one with its head."""
+    causal = _is_causal(config)
+    auto: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    with torch.device("meta"):
+        return auto.from_config(config)
 
 
 def _is_causal(config: Any) -> bool:
@@ -106,22 +151,24 @@ def _is_causal(config: Any) -> bool:
     return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
 
 
+def _number(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _active(model: Any, text: Any) -> int:
+    """Parameters that one token passes: of E experts (E, ...) the few that are chosen for it."""
+    chosen = getattr(text, "num_experts_per_tok", None)
+    return sum(
+        p.numel() * chosen // p.shape[0]
+        if chosen and p.ndim == 3 and "experts" in name.split(".")
+        else p.numel()
+        for name, p in model.named_parameters()
+    )
+
+
 def _ends(module: Any) -> tuple[int, int]:
     rows, columns = module.weight.shape
     return (rows, columns) if type(module).__name__ == "Conv1D" else (columns, rows)
-
-
-def _targets(asked: Sequence[str] | None, kind: str, linear: dict[str, Any]) -> list[str]:
-    """The modules that LoRA adapts; none where peft makes no choice for the architecture."""
-    if asked is None:
-        from peft.utils.constants import (
-            TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE,
-        )
-
-        asked = CHOICE.get(kind, ())
-    if isinstance(asked, str) or "all-linear" in asked:
-        return list(linear)
-    return [name for name in linear if any(name == a or name.endswith("." + a) for a in asked)]
 
 
 # ------------------------------------------------------------------------------------ weights
@@ -223,14 +270,14 @@ def inference_bytes(size: ModelSize, compute: int) -> float:
 def forward_flops(size: ModelSize, lengths: Sequence[float], *, head: bool = False) -> float:
     """Flops of one forward pass over rows of these unpadded lengths t.
 
-    2 x (parameters without embedding and head) x tokens + 2 layers q t^2 of causal attention (half
-    of the t^2 scores are needed, for q k' and for its product with v); with ``head`` 2 h vocabulary a
-    token more.
+    2 x (parameters without embedding and head; of experts those that a token passes) x tokens + 2
+    layers q t^2 of causal attention (half of the t^2 scores are needed, for q k' and for its product
+    with v); with ``head`` 2 h vocabulary a token more.
     """
     tokens = float(sum(lengths))
     attention = 2.0 * size.layers * size.queries * sum(float(t) ** 2 for t in lengths)
     return (
-        2.0 * size.body * tokens + attention + head * 2.0 * size.hidden * size.vocabulary * tokens
+        2.0 * size.active * tokens + attention + head * 2.0 * size.hidden * size.vocabulary * tokens
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +13,22 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from .config import ModelOptions
-from .rendering import render
+from .config import Config, ModelOptions
+from .model_choices import (
+    compute_dtype,
+    device,
+    longest,
+    quantisation,
+    rope_turn,
+    stored_dtype,
+)
+from .rendering import dated, render
 from .weights import adapter_identity, adapter_task, weights_identity
 
 __all__ = [
     "LanguageModel",
     "adapter_identity",
+    "compute_dtype",
     "device",
     "load_backbone",
     "load_config",
@@ -25,6 +36,8 @@ __all__ = [
     "longest",
     "quantisation",
     "render",
+    "require_startable",
+    "rope_turn",
     "stored_dtype",
     "weights_identity",
 ]
@@ -35,7 +48,6 @@ _TASKS = {
     "SEQ_CLS": transformers.AutoModelForSequenceClassification,
     "FEATURE_EXTRACTION": transformers.AutoModel,
 }
-UNLIMITED = 10**9  # a tokenizer without a limit says a number above this
 
 
 class LanguageModel(NamedTuple):
@@ -45,73 +57,66 @@ class LanguageModel(NamedTuple):
     backbone: Any  # a torch module: input_ids (b, t) -> last_hidden_state (b, t, d_model)
     device: torch.device
     causal: bool  # False: a token sees those after it (an encoder such as BERT)
-    dimension: int  # d_model
-    layers: int
+    widths: tuple[int, ...]  # of each hidden state: the embeddings', each layer's; the last one's
 
 
-def device(options: ModelOptions) -> torch.device:
-    """The device that ``options.device`` means here: "auto" takes a GPU where there is one.
+def require_startable(config: Config, environment: Mapping[str, str] = os.environ) -> None:
+    """``ValueError`` where training would fail here after labels are bought, or run more than once.
 
-    Raises ``ValueError`` for "cuda" without a GPU.
+    One process walks a run. TRL's trainers take one visible GPU. LoRA needs modules to adapt: where
+    peft makes no choice for the architecture, they have to be named.
     """
-    gpu = torch.cuda.is_available()
-    if options.device == "cuda" and not gpu:
+    processes = environment.get("WORLD_SIZE", "1")
+    if processes.isdecimal() and int(processes) > 1:
         raise ValueError(
-            "device: found 'cuda', but torch sees no GPU; needed one. Use device: cpu (or auto), or "
-            "install torch's CUDA build and check the driver."
+            f"WORLD_SIZE: found {processes} processes; needed one: each would walk the same run and "
+            "buy its labels. Start activeduel by itself, without accelerate launch or torchrun."
         )
-    return torch.device("cuda" if gpu and options.device != "cpu" else "cpu")
+    options, training = config.model, config.training
+    with_dpo = bool(config.selection.baselines) or training.dpo_baseline
+    with_trl = training.method == "reward" or (training.method == "adpo" and with_dpo)
+    gpus = torch.cuda.device_count() if device(options).type == "cuda" else 0
+    if with_trl and gpus > 1:
+        raise ValueError(
+            f"device: found {gpus} visible GPUs; needed one: TRL's trainers refuse several in one "
+            "process. Set CUDA_VISIBLE_DEVICES=0 (or another number), or say device: cpu."
+        )
+    if training.method != "head" and options.use_peft:
+        from .model_size import lora_targets
+
+        lora_targets(load_config(options), options.lora_target_modules)
 
 
 def load_tokenizer(options: ModelOptions) -> Any:
-    """The model's tokenizer; ``ValueError`` where it cannot be had."""
+    """The model's tokenizer, its chat template ``dated``; ``ValueError`` where it cannot be had."""
     with _named(options):
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             options.model_name_or_path,
             revision=options.model_revision,
             trust_remote_code=options.trust_remote_code,
         )
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        tokenizer.chat_template = {name: dated(text) for name, text in template.items()}
+    elif template:
+        tokenizer.chat_template = dated(template)
+    return tokenizer
 
 
 def load_config(options: ModelOptions) -> Any:
-    """The model's configuration; ``ValueError`` where it cannot be had."""
+    """The model's configuration; ``ValueError`` where it cannot be had, or is of an encoder-decoder."""
     with _named(options):
-        return transformers.AutoConfig.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(
             options.model_name_or_path,
             revision=options.model_revision,
             trust_remote_code=options.trust_remote_code,
         )
-
-
-def longest(config: Any, tokenizer: Any, max_length: int) -> int:
-    """How many tokens a text may have: ``max_length``, or less where the model has fewer positions."""
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or max_length
-    known = tokenizer.model_max_length
-    return int(min(max_length, positions, known if known < UNLIMITED else max_length))
-
-
-def stored_dtype(options: ModelOptions, config: Any) -> str:
-    """The type that the weights are computed in: as asked, or as the checkpoint says ("auto")."""
-    if options.dtype != "auto":
-        return options.dtype
-    return str(config.get_text_config().dtype or torch.float32).removeprefix("torch.")
-
-
-def quantisation(options: ModelOptions) -> dict[str, Any] | None:
-    """What bitsandbytes is told, or None; ``ValueError`` where 4 and 8 bits are both asked for."""
-    if options.load_in_4bit and options.load_in_8bit:
+    if getattr(config, "is_encoder_decoder", False):
         raise ValueError(
-            "load_in_4bit, load_in_8bit: found both; needed at most one. Choose one of them."
+            f"model_name_or_path: found an encoder-decoder ({config.model_type}); needed a "
+            "causal model or an encoder. Choose another model."
         )
-    if options.load_in_8bit:
-        return {"load_in_8bit": True}
-    if not options.load_in_4bit:
-        return None
-    return {
-        "load_in_4bit": True,
-        "bnb_4bit_quant_type": options.bnb_4bit_quant_type,
-        "bnb_4bit_use_double_quant": options.use_bnb_nested_quant,
-    }
+    return config
 
 
 def load_backbone(options: ModelOptions, adapter: Path | None = None) -> LanguageModel:
@@ -121,7 +126,9 @@ def load_backbone(options: ModelOptions, adapter: Path | None = None) -> Languag
     in the body are used, its head is not. Weights must be safetensors. No global generator is left
     changed. Raises ``ValueError`` where something is missing: the model, a package, a GPU.
     """
+    gc.collect()  # TRL's trainers end in cycles that hold their model: two would not fit a GPU
     place, asked = device(options), quantisation(options)
+    load_config(options)  # refuses what is no text model before any weight is read
     if adapter is not None:
         kind = _TASKS.get(adapter_task(adapter) or "CAUSAL_LM", transformers.AutoModel)
         _needs("peft", "an adapter")
@@ -135,21 +142,9 @@ def load_backbone(options: ModelOptions, adapter: Path | None = None) -> Languag
     if asked is None:
         backbone = backbone.to(place)
     backbone = backbone.eval().requires_grad_(False)
-    config = backbone.config.get_text_config()
-    config.use_cache = False
-    if getattr(backbone.config, "is_encoder_decoder", False):
-        raise ValueError(
-            f"model_name_or_path: found an encoder-decoder ({backbone.config.model_type}); needed a "
-            "causal model or an encoder. Choose another model."
-        )
-    return LanguageModel(
-        load_tokenizer(options),
-        backbone,
-        place,
-        _is_causal(backbone, place),
-        int(config.hidden_size),
-        int(config.num_hidden_layers),
-    )
+    backbone.config.get_text_config().use_cache = False
+    causal, widths = _tried(backbone, place)
+    return LanguageModel(load_tokenizer(options), backbone, place, causal, widths)
 
 
 def _load(kind: Any, options: ModelOptions, asked: dict[str, Any] | None, place: Any) -> Any:
@@ -160,9 +155,7 @@ def _load(kind: Any, options: ModelOptions, asked: dict[str, Any] | None, place:
     if asked is not None:
         _needs("bitsandbytes", "load_in_4bit and load_in_8bit")
         if options.load_in_4bit:
-            half = torch.bfloat16 if place.type == "cuda" else torch.float32
-            chosen = half if options.dtype == "auto" else getattr(torch, options.dtype)
-            asked = {**asked, "bnb_4bit_compute_dtype": chosen}
+            asked = {**asked, "bnb_4bit_compute_dtype": getattr(torch, compute_dtype(options))}
         more["quantization_config"] = transformers.BitsAndBytesConfig(**asked)
         more["device_map"] = {"": place}
     if kind is transformers.AutoModelForSequenceClassification:
@@ -197,13 +190,32 @@ def _adapted(model: Any, adapter: Path) -> Any:
         return peft.PeftModel.from_pretrained(model, adapter, is_trainable=False).get_base_model()
 
 
-def _is_causal(backbone: Any, place: torch.device) -> bool:
-    """Whether a token's hidden state stays when a later token changes: tried, not believed."""
-    texts = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=place)
-    with torch.inference_mode():
-        states = backbone(input_ids=texts).last_hidden_state[:, :3].float()
-    apart, size = (states[0] - states[1]).abs().max(), states.abs().max()
-    return bool(apart <= 1e-3 * size)
+def _tried(backbone: Any, place: torch.device) -> tuple[bool, tuple[int, ...]]:
+    """Whether states stay when later tokens change, and the widths of all states: tried, not believed.
+
+    Each dimension is compared with its own size: some models have a few that are huge.
+    """
+    texts = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12], [5, 6, 7, 8, 16, 15, 14, 13]], device=place)
+    try:
+        with torch.inference_mode():
+            found = backbone(input_ids=texts, output_hidden_states=True)
+        states = [*found.hidden_states, found.last_hidden_state]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"model_name_or_path: found a model ({backbone.config.model_type}) that makes no hidden "
+            f"states from tokens alone ({str(error)[:200]}); needed a causal language model or an "
+            "encoder. Choose another, or load it without load_in_8bit and load_in_4bit."
+        ) from error
+    widths = tuple(s.shape[2] if s.shape[:-1] == texts.shape else 0 for s in states)
+    if not widths[-1]:
+        raise ValueError(
+            f"model_name_or_path: found last hidden states of shape {tuple(states[-1].shape)} for "
+            f"tokens {tuple(texts.shape)}; needed one vector a token. Choose another model."
+        )
+    before = states[-1][:, :4].float()
+    apart, size = (before[0] - before[1]).abs(), before.abs().amax(dim=(0, 1))
+    rounding = 1e-4 if states[-1].dtype == torch.float32 else 1e-2
+    return bool((apart <= rounding * size).all()), widths
 
 
 def _needs(package: str, what: str) -> None:

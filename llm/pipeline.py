@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ from .._provenance import canonical, code_version, package_versions
 from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder, walk
 from .config import Config, ModelOptions
 from .data import TextPool, read_pool
-from .head import accuracy
 from .ledger import Ledger
 from .read_config import CACHE, flatten
 from .reward_model import save_reward_model
 from .stages import Say, quiet, stage
+from .teachers import Teacher, Waiting, make
 
 PACKAGES = (
     "numpy",
@@ -54,19 +54,20 @@ class Run:
     pool: TextPool
     ledger: Ledger
     say: Say
+    people: Mapping[str, Teacher]  # the same ones in every arm: nobody is asked a question twice
 
     @property
     def arms(self) -> list[Name]:
         """Every arm, replicate by replicate."""
         options, training = self.config.selection, self.config.training
-        who = [options.selector, *dict.fromkeys(options.baselines)]
+        who = [options.selector, *options.baselines]
         if training.method == "adpo":
-            who = ["adpo", *(["dpo"] if training.dpo_baseline else [])]
+            who = ["adpo", *options.baselines, *["dpo"] * training.dpo_baseline]
         return [Name(name, k) for k in range(options.replicates) for name in dict.fromkeys(who)]
 
     def arm(self, name: Name) -> Arm:
         """One arm on its split."""
-        return Arm.open(name, self.config, self.pool, self.ledger, self.say)
+        return Arm.open(name, self.config, self.pool, self.ledger, self.say, self.people)
 
 
 def folder_of(config: Config) -> Path:
@@ -81,8 +82,10 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
     Raises ``ValueError`` where the data are broken or the folder's ledger belongs to another
     configuration, data set or model.
     """
+    from .models import require_startable
     from .weights import weights_identity
 
+    require_startable(config)
     folder = folder_of(config)
     cache = Path(config.output.output_dir) / CACHE
     pool = read_pool(config.data)
@@ -102,7 +105,8 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
         text = json.dumps(options, indent=1, allow_nan=False, default=str)
         write_atomically(folder / "config.json", text.encode() + b"\n")
         _note_origin(ledger, config, pool, weights)
-        yield Run(config, folder, cache, pool, ledger, say)
+        people = {t.name: make(t, pool, seed=0) for t in config.teachers if t.kind == "people"}
+        yield Run(config, folder, cache, pool, ledger, say, people)
 
 
 def _no_orphans(folder: Path) -> None:
@@ -138,6 +142,7 @@ def _note_origin(ledger: Ledger, config: Config, pool: TextPool, weights: str) -
             "pairs": len(pool.pair_ids),
             "prompts": len(set(pool.group.tolist())),
             "left_out": pool.left_out,
+            "guessed_prompts": pool.guessed,
             "context_types": list(pool.context_types),
             "judgements": len(pool.preference),
             "with_gold": int((pool.gold == pool.gold).sum()),
@@ -188,24 +193,35 @@ def _push(opened: Run) -> None:
 
 
 def _walk_policies(opened: Run) -> None:
-    from .policy import walk_adpo, walk_dpo
+    from .policy import WALKS
 
-    walks = {"adpo": walk_adpo, "dpo": walk_dpo}
     for name in opened.arms:
-        walks[name.selector](opened.arm(name), opened.folder, opened.cache / LOG_PROBABILITIES)
+        WALKS[name.selector](opened.arm(name), opened.folder, opened.cache / LOG_PROBABILITIES)
 
 
 def _walk_rewards(opened: Run) -> None:
+    """Every arm to its end, or to where people have to answer: they find the questions of all arms."""
     base, start = compute_features(opened), None
+    waiting: list[Waiting] = []
     for name in opened.arms:
-        arm, training = opened.arm(name), _Training(opened)
+        arm = opened.arm(name)
         if start is None or name.replicate != start[0]:  # all arms of a replicate share the split
             start = name.replicate, arm.state(BASE, base)
-        state = walk(arm, start[1], training.after_round)
-        if name == opened.arms[0]:
-            train_at_the_end(opened, arm, state)
-        else:
-            training.at_the_end(arm, state)
+        try:
+            _walk_reward(opened, arm, start[1])
+        except Waiting as questions:
+            waiting.append(questions)
+    if waiting:
+        raise Waiting.together(waiting)
+
+
+def _walk_reward(opened: Run, arm: Arm, start: State) -> None:
+    training = _Training(opened)
+    state = walk(arm, start, training.after_round)
+    if arm.name == opened.arms[0]:
+        train_at_the_end(opened, arm, state)
+    else:
+        training.at_the_end(arm, state)
 
 
 def train_at_the_end(opened: Run, arm: Arm, state: State) -> Path:
@@ -264,8 +280,7 @@ class _Training:
 
     def _wanted(self, labels: Labels) -> bool:
         """Whether there is something to train, and on: ties and what cannot be read order nothing."""
-        decided = (labels.preference == 0) | (labels.preference == 1)
-        return self.options.method == "reward" and bool(decided.any())
+        return self.options.method == "reward" and labels.decided > 0
 
     def train(self, arm: Arm, number: int, labels: Labels) -> State:
         """One LoRA stage from the base model: adapter, new features, new projection."""
@@ -296,7 +311,7 @@ class _Training:
                 "state": identity,
                 "labels": labels.usable,
                 "ties_left_out": int((labels.preference == 0.5).sum()),
-                "accuracy": accuracy(scores[:, 0] - scores[:, 1], arm.truth[arm.test]),
+                "accuracy": arm.accuracy(scores[:, 0] - scores[:, 1]),
                 "head_accuracy": arm.evaluation(state, fit, labels)["accuracy"],
                 "loss": log[-1].get("loss"),  # absent where it was not finite
                 "steps": len(log),

@@ -35,9 +35,9 @@ def model_size(options: ModelOptions, config: Any = None) -> tuple[ModelSize | N
 
     try:
         found = load_config(options) if config is None else config
+        return count(found, options.lora_target_modules), ""
     except ValueError as error:
         return None, f"unknown: {error}"
-    return count(found, options.lora_target_modules), ""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,18 @@ class PlannedRun:
 
     @property
     def arms(self) -> int:
-        """Selectors x replicates."""
+        """Different selectors x replicates."""
         options = self.config.selection
-        return (1 + len(options.baselines)) * options.replicates
+        return len({options.selector, *options.baselines}) * options.replicates
+
+    @property
+    def questions(self) -> float:
+        """Labels bought by all arms together, at most."""
+        options, training = self.config.selection, self.config.training
+        if training.method != "adpo":
+            return self.arms * self.labels
+        asked = min(self.labels, self.training_pairs) + training.dpo_baseline * self.training_pairs
+        return options.replicates * asked
 
     def trained_after(self) -> list[float]:
         """Labels that an arm has at each of its reward trainings."""

@@ -1,24 +1,27 @@
-"""The policy arms: ADPO, which asks on the way, and DPO with every training pair labelled.
+"""The policy arms: ADPO, which asks on the way; DPO on random pairs for as much money; DPO on all.
 
 Source: RLHF with Active Queries (arXiv 2402.09401), Algorithm 2; DPO is its full-label baseline.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..theory.checks import Ints
 from .adpo import train_adpo
-from .arm import Arm, Labels, generator, named_seed, states_folder
+from .arm import Arm, Labels, Name, generator, named_seed, states_folder
 from .dpo import implicit_rewards, train_dpo
-from .head import accuracy
-from .ledger import Asked
+from .ledger import Asked, Row
 from .stages import stage
+from .steps import step_count
 
 READ = "the policy itself"  # who the pseudo-labels are from, in the ledger
+CENT = 1e-9  # of money: prices are summed in another order than they were spent in
 
 
 class Questions:
@@ -117,37 +120,56 @@ def walk_adpo(arm: Arm, folder: Path, cache: Path) -> Path:
             cache=cache,
             pseudo=questions.pseudo,
             truth=arm.truth,
+            held_out=_looked_at(arm),
+            eval_steps=_steps_between_looks(arm),
             progress=lambda done, total: arm.say(f"{name}: steps", done, total),
         )
-    if arm.ledger.records(name, "policy"):
-        return policy
-    rows = arm.ledger.rows(name)
-    labels = arm.labels([row for row in rows if row.kind == "label"])
-    said = [row for row in rows if row.kind == "pseudo"]
-    truth = [arm.truth[arm.place[row.pair_id]] for row in said]
-    judged = [(row.preference, t) for row, t in zip(said, truth, strict=True) if t in (0.0, 1.0)]
-    facts = {
-        "pairs": len(arm.train),
-        "asked": len(labels.pair),
-        "usable": labels.usable,
-        "pseudo": len(said),
-        "pseudo_known": len(judged),
-        "pseudo_right": sum(int(said == true) for said, true in judged),
-        "money": labels.money,
-    }
-    arm.ledger.record(name, 0, "policy", {**facts, **_judged(arm, policy, cache)})
+    if not arm.ledger.records(name, "policy"):
+        rows = arm.ledger.rows(name)
+        labels = [row for row in rows if row.kind == "label"]
+        for look in json.loads((policy / "adpo.json").read_bytes())["curve"]:
+            so_far = arm.labels([row for row in labels if row.round < look["step"]])
+            facts = {**look, "wanted": look["asked"], **arm.bought(so_far)}
+            arm.ledger.record(name, look["step"], "evaluation", facts)
+        own = {"pairs": len(arm.train), **_pseudo_facts(arm, rows), **_judged(arm, policy, cache)}
+        arm.ledger.record(name, 0, "policy", {**arm.bought(arm.labels(labels)), **own})
     return policy
 
 
-def walk_dpo(arm: Arm, folder: Path, cache: Path) -> Path:
-    """Train DPO with every training pair labelled once; its adapter. Facts go into the ledger."""
-    config, name = arm.config, str(arm.name)
+def walk_random(arm: Arm, folder: Path, cache: Path) -> Path | None:
+    """Train DPO on random training pairs, as many as ADPO's money of this replicate buys."""
+    adpo = str(Name("adpo", arm.name.replicate))
+    rng = generator(arm.config.selection.seed, arm.name.replicate, "random pairs", 0)
+    return _walk_dpo(arm, folder, cache, rng.permutation(arm.train), arm.ledger.money(adpo))
+
+
+def walk_dpo(arm: Arm, folder: Path, cache: Path) -> Path | None:
+    """Train DPO with every training pair labelled once, whatever that costs."""
+    return _walk_dpo(arm, folder, cache, arm.train, math.inf)
+
+
+WALKS: dict[str, Callable[[Arm, Path, Path], Path | None]] = {
+    "adpo": walk_adpo,
+    "random": walk_random,
+    "dpo": walk_dpo,
+}
+
+
+def _walk_dpo(arm: Arm, folder: Path, cache: Path, pairs: Ints, money: float) -> Path | None:
+    """Label the pairs in this order while the money lasts, then train; None: nothing to train on."""
+    config, name, questions = arm.config, str(arm.name), Questions(arm)
     arm.ledger.record(name, 0, "split", arm.split_facts())
-    questions = Questions(arm)
-    whom = {int(pair): questions.teacher(int(pair)) for pair in arm.train}
-    rows = [questions.asked(0, i, j, math.nan) for i, j in whom.items() if j is not None]
+    rows = []
+    for pair in map(int, pairs):
+        j = questions.teacher(pair)
+        if j is not None and arm.cost[j] <= money + CENT:
+            money -= float(arm.cost[j])
+            rows.append(questions.asked(0, pair, j, math.nan))
     arm.ask(rows, [0] * len(rows))
     labels = arm.labels(arm.ledger.rows(name))
+    if not labels.decided:
+        arm.ledger.record(name, 0, "policy", {**arm.bought(labels), "accuracy": None})
+        return None
     with stage(arm.ledger, name, 0, "train dpo"):
         policy = train_dpo(
             arm.pool,
@@ -160,8 +182,8 @@ def walk_dpo(arm: Arm, folder: Path, cache: Path) -> Path:
             report_to=config.output.report_to,
         )
     if not arm.ledger.records(name, "policy"):
-        facts = {"pairs": len(arm.train), "labels": labels.usable, "money": labels.money}
-        arm.ledger.record(name, 0, "policy", {**facts, **_judged(arm, policy, cache)})
+        facts = {"pairs": len(arm.train), **_judged(arm, policy, cache)}
+        arm.ledger.record(name, 0, "policy", {**arm.bought(labels), **facts})
     return policy
 
 
@@ -171,15 +193,37 @@ def usable(labels: Labels) -> list[tuple[int, float]]:
     return [(pair, preference) for pair, preference in both if not math.isnan(preference)]
 
 
-def _judged(arm: Arm, policy: Path, cache: Path) -> dict[str, float]:
+def _looked_at(arm: Arm) -> list[int]:
+    """The held-out pairs that ADPO is looked at on its way: decided ones, a random choice of them."""
+    decided = arm.test[np.isin(arm.truth[arm.test], (0.0, 1.0))]
+    rng = generator(arm.config.selection.seed, arm.name.replicate, "looked at", 0)
+    chosen = rng.permutation(decided)[: arm.config.training.max_eval_pairs]
+    return [int(pair) for pair in np.sort(chosen)]
+
+
+def _steps_between_looks(arm: Arm) -> int:
+    """``eval_steps``, or that share of all steps where it is below 1; 0: none but the first and last."""
+    training = arm.config.training
+    if training.eval_steps >= 1:
+        return int(training.eval_steps)
+    return math.ceil(training.eval_steps * step_count(len(arm.train), training))
+
+
+def _pseudo_facts(arm: Arm, rows: Sequence[Row]) -> dict[str, int]:
+    """How often the policy believed itself, and was right where the truth is known."""
+    said = [row for row in rows if row.kind == "pseudo"]
+    truth = [arm.truth[arm.place[row.pair_id]] for row in said]
+    judged = [(row.preference, t) for row, t in zip(said, truth, strict=True) if t in (0.0, 1.0)]
+    right = sum(int(said == true) for said, true in judged)
+    return {"pseudo": len(said), "pseudo_known": len(judged), "pseudo_right": right}
+
+
+def _judged(arm: Arm, policy: Path, cache: Path) -> dict[str, float | None]:
     """Held-out accuracy of the policy's implicit reward."""
-    pairs: Ints = arm.test
     with stage(arm.ledger, str(arm.name), 0, "evaluate"):
         rewards = implicit_rewards(
-            arm.pool, [int(i) for i in pairs], arm.config.model, arm.config.features,
+            arm.pool, [int(i) for i in arm.test], arm.config.model, arm.config.features,
             arm.config.training, policy, cache=cache,
         )  # fmt: skip
-    margins = rewards[:, 0] - rewards[:, 1]
-    read = np.flatnonzero(~np.isnan(margins))  # NaN: the prompt alone fills max_length
-    truth = arm.truth[pairs][read]
-    return {"accuracy": accuracy(margins[read], truth), "too_long": len(pairs) - len(read)}
+    margins = rewards[:, 0] - rewards[:, 1]  # NaN: the prompt alone fills max_length
+    return {"accuracy": arm.accuracy(margins), "too_long": int(np.isnan(margins).sum())}

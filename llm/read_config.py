@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from .config import (
     Config,
@@ -24,6 +24,7 @@ from .config import (
     TeacherOptions,
     TrainingOptions,
 )
+from .option_values import read_value, seen
 from .yaml_file import read_yaml
 
 GROUPS: dict[str, type] = {
@@ -34,35 +35,6 @@ GROUPS: dict[str, type] = {
     "training": TrainingOptions,
     "output": OutputOptions,
 }
-_ABOVE_ZERO = [
-    "max_pairs",
-    "max_length",
-    "tokens_per_batch",
-    "budget",
-    "label_batch",
-    "max_dimensions",
-    "replicates",
-    "lora_r",
-    "learning_rate",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "max_grad_norm",
-    "max_prompt_length",
-    "beta",
-    "save_steps",
-    "cost",
-]
-_NOT_NEGATIVE = [
-    "warm_up",
-    "shared_pairs",
-    "train_every",
-    "weight_decay",
-    "confidence_threshold",
-    "seed",
-    "lora_alpha",
-]
-_SHARES = ("lora_dropout", "warmup_ratio")  # in [0, 1)
 CACHE = "cache"  # in output_dir, beside the runs
 _TAKEN = (
     "best",
@@ -70,7 +42,8 @@ _TAKEN = (
     "the policy itself",
 )  # adpo_teacher's words, and whose pseudo-labels are
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_FEW = 20  # names that a message may list
 
 
 def options() -> dict[str, str]:
@@ -108,15 +81,25 @@ def build(flat: Mapping[str, Any]) -> Config:
             raise ValueError(f"option {key!r}: found no such option. {_nearest(key, homes)}")
     if not flat.get("teachers"):
         raise ValueError("teachers: found none, needed at least one with a name and a kind.")
-    if flat.get("method") == "adpo":
-        flat = {"baselines": [], **flat}  # it chooses as it trains: no selector to compare with
+    if _people(flat["teachers"]):  # their time is asked for more than once only where it is said
+        flat = {"baselines": [], "replicates": 1, **flat}
     groups = {
         name: _group(group, {k: v for k, v in flat.items() if homes.get(k) == name})
         for name, group in GROUPS.items()
     }
     config = Config(teachers=_teachers(flat["teachers"]), **groups)
     _check_together(config)
+    from .teachers import check  # imports numpy: not for '--help'
+
+    for teacher in config.teachers:
+        check(teacher)
     return config
+
+
+def _people(rows: Any) -> bool:
+    if not isinstance(rows, Sequence):
+        return False
+    return any(isinstance(row, Mapping) and row.get("kind") == "people" for row in rows)
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -138,6 +121,8 @@ def _plain(value: Any) -> Any:
 
 def _nearest(key: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     close = difflib.get_close_matches(str(key), list(known), n=1)
+    if not close and len(known) > _FEW:
+        return "'activeduel llm run --help' lists them."
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
 
 
@@ -148,7 +133,7 @@ def _group(group: type, values: Mapping[str, Any]) -> Any:
             raise ValueError(
                 f"option {f.name!r}: found none, needed it. Add it to the configuration."
             )
-    return group(**{key: _value(key, value, hints[key]) for key, value in values.items()})
+    return group(**{key: read_value(key, value, hints[key]) for key, value in values.items()})
 
 
 def _teachers(rows: Any) -> tuple[TeacherOptions, ...]:
@@ -162,10 +147,14 @@ def _teachers(rows: Any) -> tuple[TeacherOptions, ...]:
                 raise ValueError(
                     f"teachers: number {number} has no {key!r}; found {sorted(map(str, row))}."
                 )
-        values = {k: _value(k, row[k], hints[k]) for k in known if k in row}
+        whose = f"teachers: {row['name']!r}, "
+        values = {k: read_value(k, row[k], hints[k], whose) for k in known if k in row}
         out.append(
-            TeacherOptions(**values, settings={k: v for k, v in row.items() if k not in known})
+            TeacherOptions(
+                **values, settings={k: _at_home(k, v) for k, v in row.items() if k not in known}
+            )
         )
+    _one_folder_each(out)
     names = [t.name for t in out]
     if taken := [name for name in names if name in _TAKEN or not name.strip()]:
         raise ValueError(f"teachers: found the name {taken[0]!r}, which means something else here.")
@@ -174,70 +163,19 @@ def _teachers(rows: Any) -> tuple[TeacherOptions, ...]:
     return tuple(out)
 
 
-def _value(key: str, value: Any, hint: Any) -> Any:
-    """``value`` as the type that the option declares; ValueError in words where it is not."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None and type(None) in kinds:
-        return None
-    for kind in kinds:
-        found = _as_kind(value, kind)
-        if found is not None:
-            return _in_range(key, found)
-    wanted = " or ".join(_in_words(kind) for kind in kinds)
-    raise ValueError(f"option {key!r}: found {value!r}, needed {wanted}.")
+def _at_home(key: str, value: Any) -> Any:
+    place = key in ("folder", "model_name_or_path") and isinstance(value, str)
+    return os.path.expanduser(value) if place else value
 
 
-def _in_words(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(get_args(kind))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    words[type(None)] = "nothing (null)"
-    return words.get(kind, "a list of names" if get_origin(kind) is tuple else "numbers by name")
-
-
-def _as_kind(value: Any, kind: Any) -> Any:
-    """The value read as ``kind``, None where it cannot be."""
-    if get_origin(kind) is Literal:
-        return value if value in get_args(kind) else None
-    if kind is bool:
-        return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value))
-    if isinstance(value, bool):
-        return None
-    if kind is str:
-        return str(value) if isinstance(value, (str, int)) else None
-    if kind is int and isinstance(value, int):
-        return value  # a float has 53 bits only: a seed may have more
-    if kind in (int, float):
-        try:
-            number = float(value)  # YAML reads 1e-5 as text
-        except (TypeError, ValueError, OverflowError):
-            return None
-        whole = kind is float or number == int(number) if math.isfinite(number) else kind is float
-        return kind(number) if whole and not math.isnan(number) else None
-    if get_origin(kind) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        plain = isinstance(parts, Sequence) and all(isinstance(p, str) for p in parts)
-        return tuple(p.strip() for p in parts if p.strip()) if plain else None
-    if isinstance(value, Mapping):
-        numbers = {str(k): _as_kind(v, float) for k, v in value.items()}
-        return None if None in numbers.values() else numbers
-    return None
-
-
-def _in_range(key: str, value: Any) -> Any:
-    numbers = value.values() if isinstance(value, Mapping) else [value]
-    for number in numbers:
-        if key in _ABOVE_ZERO and not number > 0:
-            raise ValueError(f"option {key!r}: found {number}, needed more than 0.")
-        if key in _NOT_NEGATIVE and not number >= 0:
-            raise ValueError(f"option {key!r}: found {number}, needed 0 or more.")
-        if key in _SHARES and not 0 <= number < 1:
-            raise ValueError(f"option {key!r}: found {number}, needed a share in [0, 1).")
-        if isinstance(number, float) and math.isinf(number) and key != "confidence_threshold":
-            raise ValueError(f"option {key!r}: found {number}, needed a finite number.")
-    if key == "test_fraction" and not 0 < value < 1:
-        raise ValueError(f"option {key!r}: found {value}, needed a share above 0 and below 1.")
-    return value
+def _one_folder_each(teachers: Sequence[TeacherOptions]) -> None:
+    """Groups of people in one folder would overwrite each other's questions."""
+    folders = [os.path.abspath(str(t.settings.get("folder"))) for t in teachers
+               if t.kind == "people" and "folder" in t.settings]  # fmt: skip
+    if len(set(folders)) < len(folders):
+        raise ValueError(
+            "teachers: found several groups of people with one folder; needed a folder each."
+        )
 
 
 def _check_together(config: Config) -> None:
@@ -247,8 +185,8 @@ def _check_together(config: Config) -> None:
     name = config.output.run_name
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"option 'run_name': found {name!r}, needed letters, digits, '_', '-' and '.', not "
-            "beginning with '.' or '-': it is a folder inside output_dir."
+            f"option 'run_name': found {seen(name)}, needed letters, digits, '_', '-' and '.', not "
+            "beginning with '.' or '-', 100 at most: it is a folder inside output_dir."
         )
     if name == CACHE:
         raise ValueError(
@@ -258,7 +196,7 @@ def _check_together(config: Config) -> None:
     for selector in (config.selection.selector, *config.selection.baselines):
         if selector not in SELECTORS:
             raise ValueError(
-                f"selector {selector!r}: found no such. {_nearest(selector, SELECTORS)}"
+                f"selector {seen(selector)}: found no such. {_nearest(selector, SELECTORS)}"
             )
     if config.model.load_in_4bit and config.model.load_in_8bit:
         raise ValueError("load_in_4bit, load_in_8bit: found both, needed at most one.")
@@ -273,21 +211,15 @@ def _check_together(config: Config) -> None:
             f"option 'label_batch': found {config.selection.label_batch:g}, needed at most the "
             f"budget ({config.selection.budget:g})."
         )
-    people = [t.name for t in config.teachers if t.kind == "people"]
-    if people and (config.selection.baselines or config.selection.replicates > 1):
-        raise ValueError(
-            f"teachers: {people} are people, who would be asked anew for every baseline and "
-            "replicate. Set baselines: [] and replicates: 1."
-        )
     if config.training.method == "reward" and not config.model.use_peft:
         raise ValueError(
             "method: found 'reward' with use_peft false; needed LoRA, whose adapters are the model's "
             "states. Say use_peft: true, or method: head."
         )
-    if config.training.method == "adpo" and config.selection.baselines:
+    if config.training.method == "adpo" and {*config.selection.baselines} - {"random"}:
         raise ValueError(
-            f"baselines: found {list(config.selection.baselines)} with method 'adpo', which chooses as it "
-            "trains; needed none. Say baselines: [] (dpo_baseline compares with all labels bought)."
+            f"baselines: found {list(config.selection.baselines)} with method 'adpo'; needed random "
+            "(DPO on labels for as much money) or none. dpo_baseline adds DPO with all labels."
         )
     teacher = config.training.adpo_teacher
     if teacher not in ("best", "random", *(t.name for t in config.teachers)):

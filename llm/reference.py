@@ -13,7 +13,9 @@ import torch
 from .._provenance import canonical
 from ..theory.checks import Floats
 from .config import FeatureOptions, ModelOptions
-from .tokens import TokenRow, rows_of, tokenise
+from .features import batches
+from .surroundings import quiet
+from .tokens import TokenisedPairs, TokenRow, rows_of, tokenise
 from .training import (
     collate,
     computes_in_bfloat16,
@@ -21,7 +23,6 @@ from .training import (
     log_probabilities,
     max_length_of,
     mixed_precision,
-    quiet,
     tokenizer_of,
     with_adapter,
 )
@@ -55,16 +56,34 @@ def reference_log_probabilities(
     one batch; the model is loaded only where something is missing. NaN for a pair whose prompt alone
     fills ``features.max_length``. ``ValueError`` for a cache file that is damaged or not ours.
     """
-    tokenizer = tokenizer_of(model)
+    found, values = read_pairs(
+        pool, pairs, model, tokenizer_of(model), features, cache,
+        adapter=adapter, max_prompt_length=max_prompt_length, progress=progress,
+    )  # fmt: skip
+    place = {pair: i for i, pair in enumerate(found.pairs)}
+    with_nan = np.vstack([values, [[np.nan, np.nan]]])
+    return np.asarray(with_nan[[place.get(int(pair), -1) for pair in pairs]])
+
+
+def read_pairs(
+    pool: "TextPool",
+    pairs: Sequence[int],
+    model: ModelOptions,
+    tokenizer: Any,
+    features: FeatureOptions,
+    cache: Path,
+    *,
+    adapter: Path | None = None,
+    max_prompt_length: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[TokenisedPairs, Floats]:
+    """Tokens of the pairs whose prompt leaves room for an answer, and their values, (n, 2), as above."""
     length = max_length_of(model, tokenizer, features.max_length)
     found = tokenise(pool, pairs, tokenizer, length, max_prompt_length)
-    rows = rows_of(found.tokens, length)
     values = cached_log_probabilities(
-        rows, model, tokenizer, features, cache, adapter=adapter, progress=progress
+        rows_of(found.rows), model, tokenizer, features, cache, adapter=adapter, progress=progress
     )
-    place = {pair: i for i, pair in enumerate(found.pairs)}
-    by_side = np.vstack([values.reshape(2, -1).T, [[np.nan, np.nan]]])
-    return np.asarray(by_side[[place.get(int(pair), -1) for pair in pairs]])
+    return found, values.reshape(2, -1).T
 
 
 def cached_log_probabilities(
@@ -89,11 +108,13 @@ def cached_log_probabilities(
         known = _known(file, reference, set(keys))
         missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
         total = len(known) + len(missing)
-        order = sorted(missing, key=lambda key: (-len(missing[key].tokens), key))
+        order = sorted(missing)
         policy = with_adapter(load_base(model, tokenizer), adapter).eval() if order else None
-        for batch in _batches(order, missing, features.tokens_per_batch):
-            values = _evaluate(policy, [missing[key] for key in batch], model, tokenizer)
-            fresh = dict(zip(batch, values, strict=True))
+        lengths = np.array([len(missing[key].tokens) for key in order])
+        for batch in batches(lengths, features.tokens_per_batch):
+            some = [order[i] for i in batch]
+            values = evaluate(policy, [missing[key] for key in some], model, tokenizer.pad_token_id)
+            fresh = dict(zip(some, values, strict=True))
             with file:
                 table = [(reference, key, value) for key, value in fresh.items()]
                 file.executemany("INSERT INTO log_probability VALUES (?, ?, ?)", table)
@@ -119,27 +140,15 @@ def reference_identity(
     return hashlib.sha256(canonical(options).encode()).hexdigest()
 
 
-def _evaluate(
-    policy: Any, rows: list[TokenRow], options: ModelOptions, tokenizer: Any
-) -> list[float]:
+def evaluate(policy: Any, rows: list[TokenRow], options: ModelOptions, pad: int) -> list[float]:
+    """Log-probabilities of a batch of rows by a policy in evaluation mode, without gradient."""
     with torch.no_grad(), quiet(), mixed_precision(options):
-        batch = collate(rows, tokenizer.pad_token_id, next(policy.parameters()).device)
+        batch = collate(rows, pad, next(policy.parameters()).device)
         return [float(value) for value in log_probabilities(policy, batch)]
 
 
-def _batches(
-    order: list[bytes], rows: dict[bytes, TokenRow], tokens_per_batch: int
-) -> Iterator[list[bytes]]:
-    """Consecutive keys whose padded rows hold at most ``tokens_per_batch`` tokens, at least one row."""
-    start = 0
-    while start < len(order):
-        count = max(1, tokens_per_batch // len(rows[order[start]].tokens))
-        yield order[start : start + count]
-        start += count
-
-
 def _key(row: TokenRow) -> bytes:
-    numbers = np.array([row.start, *row.tokens], dtype="<i4")
+    numbers = np.concatenate([[row.start], row.tokens]).astype("<i4")
     return hashlib.sha256(numbers.tobytes()).digest()
 
 

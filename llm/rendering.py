@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +13,16 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .data import Message, Text
+
+
+DAY = date(2024, 7, 26)  # what templates are told that write today's: Llama 3.2's own default
+_TODAY = re.compile(r"""strftime_now\(\s*(?:'([^']*)'|"([^"]*)")\s*\)""")
+
+
+class Unreadable(ValueError):
+    """A text that a chat template refuses; ``row`` says which."""
+
+    row: int = 0
 
 
 class Tokens(NamedTuple):
@@ -27,15 +40,39 @@ def render(tokenizer: Any, prompt: Text, response: Text) -> tuple[str, str]:
     tokenizer's chat template; plain text is joined as it is and ends with the end-of-sequence token,
     where the tokenizer has one. A conversation without a chat template becomes the messages'
     contents, separated by blank lines.
+    Raises ``Unreadable``, a ``ValueError``, where the template refuses the roles of the messages.
     """
     if _templated(tokenizer, prompt, response):
         start, rest = _messages("user", prompt), _messages("assistant", response)
-        head = tokenizer.apply_chat_template(start, tokenize=False, add_generation_prompt=True)
-        return str(head), str(tokenizer.apply_chat_template([*start, *rest], tokenize=False))
+        head = _through_template(tokenizer, start, add_generation_prompt=True)
+        return head, _through_template(tokenizer, [*start, *rest])
     joint = "" if isinstance(prompt, str) and isinstance(response, str) else "\n\n"
     head = _plain(prompt) + joint
     full, end = head + _plain(response), tokenizer.eos_token
     return head, full if not end or full.endswith(end) else full + end
+
+
+def dated(template: str) -> str:
+    """The chat template with one day in the place of today's: tomorrow a text has the same tokens.
+
+    >>> dated("Today is {{ strftime_now('%d %b %Y') }}.")
+    'Today is {{ "26 Jul 2024" }}.'
+    """
+    return _TODAY.sub(lambda found: json.dumps(DAY.strftime(found[1] or found[2])), template)
+
+
+def _through_template(tokenizer: Any, messages: list[Message], **more: bool) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **more))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise Unreadable(
+            f"chat_template: found a conversation of the roles {roles}, which the model's template "
+            "refuses; needed roles that it knows (some know no system, or want user and assistant in "
+            "turn). Put them into turns that it takes, or use a tokenizer with another template."
+        ) from error
 
 
 def _templated(tokenizer: Any, prompt: Text, response: Text) -> bool:
@@ -61,13 +98,20 @@ def encode(
 
     "keep_end" leaves out the beginning, but for a first token that is the tokenizer's own (BOS or
     CLS); "keep_start" leaves out the end. The tokenizer adds its own tokens to plain text, and none
-    where a chat template has already placed them.
+    where a chat template has already placed them; a text ends once. Raises ``Unreadable`` with the
+    number of the row that the chat template refuses.
     """
-    texts = [render(tokenizer, *row) for row in rows]
+    texts = _rendered(tokenizer, rows)
     bare = [_templated(tokenizer, *row) for row in rows]
-    prompts, fulls = (_ids(tokenizer, [t[k] for t in texts], bare) for k in (0, 1))
+    known = {text: i for i, (text, _) in enumerate(texts)}  # both answers have one prompt
+    heads = _ids(tokenizer, list(known), [bare[i] for i in known.values()])
+    prompts = dict(zip(known, heads, strict=True))
+    fulls = _ids(tokenizer, [full for _, full in texts], bare)
     out = []
-    for prompt, full in zip(prompts, fulls, strict=True):
+    for (head, _), full, without in zip(texts, fulls, bare, strict=True):
+        prompt = prompts[head]
+        if not without and full[-2:].tolist() == [tokenizer.eos_token_id] * 2:
+            full = full[:-1]  # as text, and by the tokenizer itself (RoBERTa's)
         same = min(len(prompt), len(full))
         differ = np.flatnonzero(prompt[:same] != full[:same])
         start = int(differ[0]) if len(differ) else same
@@ -82,6 +126,17 @@ def encode(
             ids = full
         out.append(Tokens(ids, min(start, len(ids) - 1), cut))
     return out
+
+
+def _rendered(tokenizer: Any, rows: Sequence[tuple[Text, Text]]) -> list[tuple[str, str]]:
+    texts = []
+    for i, row in enumerate(rows):
+        try:
+            texts.append(render(tokenizer, *row))
+        except Unreadable as error:
+            error.row = i
+            raise
+    return texts
 
 
 def _ids(tokenizer: Any, texts: list[str], bare: list[bool]) -> list[NDArray[np.int32]]:

@@ -11,23 +11,25 @@ from trl import RewardConfig, RewardTrainer
 
 from ..theory.checks import Floats
 from .config import FeatureOptions, ModelOptions, TrainingOptions
-from .rendering import encode
-from .tokens import TokenRow
+from .features import batches
+from .identity import published, training_identity
+from .surroundings import kept_randomness, quiet
+from .tokens import TokenRow, both_sides
 from .training import (
     collate,
-    kept_randomness,
     load_base,
     load_trained,
     lora,
     max_length_of,
     mixed_precision,
-    quiet,
     tokenizer_of,
 )
-from .trl_stage import stage, train, trainer_settings
+from .trl_stage import chosen_first, stage, train, trainer_settings
 
 if TYPE_CHECKING:
     from .data import TextPool
+
+FACTS = "reward.json"
 
 
 def train_reward(
@@ -39,6 +41,7 @@ def train_reward(
     folder: Path,
     *,
     seed: int,
+    memory: Path | None = None,
     report_to: str = "none",
     progress: bool = False,
 ) -> Path:
@@ -46,21 +49,20 @@ def train_reward(
 
     LoRA and a score head (or the whole model without ``use_peft``) minimise
     -log sigmoid(r(chosen) - r(rejected)). Ties are dropped and counted in reward.json beside the
-    adapter. Texts longer than ``features.max_length`` lose their beginning, as features do. A folder
-    that is there is returned untouched. The same labels, options and seed give the same weights on
-    one CPU thread. ``ValueError`` where no label is decided.
+    adapter. Texts longer than ``features.max_length`` lose their beginning, as features do. This
+    training's own result is returned untouched; ``memory``: where hashes of files are remembered. The
+    same labels, options and seed give the same weights on one CPU thread. ``ValueError`` where no label
+    is decided, ``folder`` is another training's, or the weights do not stay finite.
     """
-    if folder.exists():
+    identity = training_identity(
+        pool, labels, model, features, training, seed, memory=memory, method="reward"
+    )
+    if published(folder, FACTS, identity):
         return folder
-    decided = [label for label in labels if label[1] != 0.5]
-    if not decided:
-        raise ValueError(f"labels: found {len(labels)}, none decided; needed one. Ask for more.")
-    tokenizer = tokenizer_of(model)
+    decided, tokenizer = chosen_first(labels), tokenizer_of(model)
     rows = _rows(pool, [pair for pair, _ in decided], model, features, tokenizer)
-    a, b = rows[::2], rows[1::2]
-    sides = [
-        (x, y) if label[1] > 0.5 else (y, x) for x, y, label in zip(a, b, decided, strict=True)
-    ]
+    chosen = [rows[2 * i + side].tokens for i, (_, side) in enumerate(decided)]
+    rejected = [rows[2 * i + 1 - side].tokens for i, (_, side) in enumerate(decided)]
     with stage(folder, seed) as temporary:
         base = load_base(model, tokenizer, reward=True)
         settings = trainer_settings(model, training, temporary, seed, progress)
@@ -68,17 +70,13 @@ def train_reward(
             base,
             # rows that are too long are cut already: TRL would drop them, and they are paid for
             args=RewardConfig(**settings, report_to=report_to, max_length=None),
-            train_dataset=Dataset.from_dict(
-                {
-                    "chosen_ids": [chosen.tokens for chosen, _ in sides],
-                    "rejected_ids": [rejected.tokens for _, rejected in sides],
-                }
-            ),
+            train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}),
             processing_class=tokenizer,
             peft_config=lora(model, base, reward=True) if model.use_peft else None,
         )
-        facts = {"labels": len(labels), "ties": len(labels) - len(decided), "seed": seed}
-        train(trainer, tokenizer, temporary, "reward.json", facts)
+        ties = len(labels) - len(decided)
+        facts = {"labels": len(labels), "ties": ties, "identity": identity}
+        train(trainer, tokenizer, temporary, FACTS, facts)
     return folder
 
 
@@ -97,13 +95,9 @@ def rewards(
     rows = _rows(pool, pairs, model, features, tokenizer)
     with kept_randomness(0), quiet():  # the head is drawn before it is read
         trained = load_trained(model, tokenizer, adapter, reward=True).eval()
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].tokens))
-    found, start = np.empty(len(rows)), 0
-    while start < len(order):
-        count = max(1, features.tokens_per_batch // len(rows[order[start]].tokens))
-        batch = order[start : start + count]
+    found = np.empty(len(rows))
+    for batch in batches(np.array([len(row.tokens) for row in rows]), features.tokens_per_batch):
         found[batch] = _scores(trained, [rows[i] for i in batch], model, tokenizer.pad_token_id)
-        start += count
     return found.reshape(-1, 2)
 
 
@@ -122,6 +116,6 @@ def _rows(
     tokenizer: Any,
 ) -> list[TokenRow]:
     """Both sides of each pair, a before b, cut to the maximal length at the beginning."""
-    sides = [(pool.prompts[pair], text) for pair in pairs for text in pool.responses[pair]]
     length = max_length_of(model, tokenizer, features.max_length)
-    return [TokenRow(t.ids.tolist(), t.response) for t in encode(tokenizer, sides, length)]
+    both = both_sides(pool, pairs, tokenizer, length)
+    return [TokenRow(text.ids, text.response) for pair in both for text in pair]

@@ -5,17 +5,20 @@ A message says where, what was found and needed, and what to do; it never shows 
 
 import csv
 import gzip
+import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")  # .jsonl and .csv also as .gz
+WHOLE = "train"  # the split that a file or folder without splits is taken for
 _NAME = re.compile(r"[\w.:/#-]{1,80}", re.ASCII)  # what is not like this may be somebody's text
+_MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](role|content)['\"]\s*:")
 
 
 def stop(place: str, found: str, needed: str, repair: str) -> NoReturn:
@@ -23,14 +26,17 @@ def stop(place: str, found: str, needed: str, repair: str) -> NoReturn:
     raise ValueError(f"{place}: found {found}; needed {needed}. {repair}") from None
 
 
-def shown(value: object) -> str:
+def shown(value: object, *, named: bool = False) -> str:
     """A value as a message may show it: names and numbers, never a text of the data.
 
-    >>> shown("model_a"), shown(0.3), shown("what is the weather like?"), shown([1, 2])
-    ("'model_a'", '0.3', 'a text of 25 characters', 'a list')
+    ``named``: it is an id or a name, which may hold a few words.
+
+    >>> shown("model_a"), shown(0.3), shown("is it so?"), shown("pair 7", named=True), shown([1, 2])
+    ("'model_a'", '0.3', 'a text of 9 characters', "'pair 7'", 'a list')
     """
     if isinstance(value, str):
-        name = value.isprintable() and (len(value) <= 20 or _NAME.fullmatch(value))
+        short = len(value) <= 20 and value.isprintable() and (named or not value.strip())
+        name = short or _NAME.fullmatch(value)
         return repr(value) if name else f"a text of {len(value)} characters"
     return repr(value) if isinstance(value, int | float | None) else kind(value)
 
@@ -55,15 +61,21 @@ def read_rows(
 ) -> Iterator[tuple[str, Row]]:
     """(place, row) of a local file, of the files of a folder, or of a data set on the hub.
 
-    ``name``: a file .jsonl(.gz), .csv(.gz) or .parquet; a folder of such files (those whose name
-    begins with ``split`` where there are any, else all but ``leave``); else a name on the hub.
-    Raises ``ValueError`` naming file and line for whatever cannot be read.
+    ``name``: a file .jsonl(.gz), .csv(.gz) or .parquet; a folder of such files; else a name on the
+    hub. Of a folder: the files named ``split`` (train.jsonl, train-00000-of-00002.parquet), else
+    those whose name begins with it, else, where no other split than "train" was asked for, all but
+    ``leave``. Raises ``ValueError`` naming file and line for whatever cannot be read.
     """
     path = Path(name)
+    if "://" in name:
+        stop(name, "an address", "a file, a folder or a name on the hub", "Download it first.")
     if path.is_dir():
         for file in _files(path, split, leave):
             yield from file_rows(file)
     elif path.is_file() or _form(path) or name.startswith((".", "/", "~")):
+        if path.is_file() and split != WHOLE and not path.name.startswith(split):
+            needed = "a folder or a set on the hub: one file has no splits"
+            stop(name, f"dataset_split {split!r}", needed, "Drop it, or name another file.")
         yield from file_rows(path)
     else:
         yield from _hub_rows(name, config, split)
@@ -81,16 +93,23 @@ def _files(folder: Path, split: str, leave: str | None) -> list[Path]:
     found = [p for p in sorted(folder.rglob("*")) if _form(p) and p.resolve() != left]
     if not found:
         stop(str(folder), "no file to read", f"files ending in {', '.join(SUFFIXES)}", "Add them.")
-    return [p for p in found if p.name.startswith(split)] or found
+    named = re.compile(re.escape(split) + r"[-.]")
+    own = [p for p in found if named.match(p.name)]
+    own = own or [p for p in found if p.name.startswith(split)]
+    if not own and split != WHOLE:
+        needed = f"files whose names begin with {split!r}"
+        stop(str(folder), f"no split {split!r}", needed, "Rename them, or change dataset_split.")
+    return own or found
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """(place, row) of one local file; errors as ``read_rows``."""
     form = _form(path)
+    if not path.is_file():
+        found = "a folder or device" if path.exists() else "no such file"
+        stop(str(path), found, "a readable file", "Check the path.")
     if form is None:
         stop(str(path), f"a file ending in {path.suffix!r}", ", ".join(SUFFIXES), "Convert it.")
-    if not path.is_file():
-        stop(str(path), "no such file", "a readable file", "Check the path.")
     read = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(form, _json_rows)
     return read(path)
 
@@ -130,8 +149,15 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """An empty cell is None: CSV cannot tell an empty text from none."""
-    reader = csv.reader(_lines(path), strict=True)
+    """An empty cell is None: CSV cannot tell an empty text from none.
+
+    Cells are divided by what divides the header: commas, or the semicolons or tabs that a
+    spreadsheet writes where the comma is the decimal sign.
+    """
+    lines = _lines(path)
+    first = next(lines, "")
+    divider = max(",;\t", key=first.count)
+    reader = csv.reader(itertools.chain([first], lines), delimiter=divider, strict=True)
     header: list[str] = []
     try:
         for cells in reader:
@@ -139,18 +165,27 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
             if not cells:
                 continue
             if not header:
-                header = cells
-                if len(set(header)) < len(header):
-                    stop(
-                        place, f"columns {names(header)}", "different names", "Rename or drop one."
-                    )
+                header = [cell.strip() for cell in cells]
+                _different(place, header)
                 continue
             if len(cells) != len(header):
                 needed = f"{len(header)}, as in the header"
-                stop(place, f"{len(cells)} cells", needed, "Repair the row (quote commas).")
+                stop(place, f"{len(cells)} cells", needed, f"Repair the row (quote {divider!r}).")
+            if any(_MESSAGES.match(cell) for cell in cells):
+                found, needed = "messages written as one text", "plain texts in CSV"
+                stop(place, found, needed, "Write conversations as JSON lines or Parquet.")
             yield place, {k: v or None for k, v in zip(header, cells, strict=True)}
     except csv.Error as error:
-        stop(f"{path}, line {reader.line_num}", f"broken CSV ({error})", "a CSV row", "Repair it.")
+        place, repair = f"{path}, line {reader.line_num}", "Repair it."
+        if "field limit" in str(error):  # a quote that nobody closes, or a text too long for CSV
+            repair = "Close its quotes, or write JSON lines."
+        found = f"broken CSV ({str(error).split(' - ')[0]})"
+        stop(place, found, "a CSV row", repair)
+
+
+def _different(place: str, columns: Sequence[str]) -> None:
+    if len(set(columns)) < len(columns):
+        stop(place, f"columns {names(columns)}", "different names", "Rename or drop one.")
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -161,7 +196,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
         _needs_extra(str(path), "a Parquet file", "pyarrow")
     number = 0
     try:
-        with ParquetFile(path) as file:
+        with ParquetFile(path, page_checksum_verification=True) as file:
+            _different(str(path), file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=1024):
                 for row in batch.to_pylist():
                     number += 1

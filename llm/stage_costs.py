@@ -69,7 +69,7 @@ def _features(run: PlannedRun) -> Iterator[Line]:
     flops = run.flops(2 * run.pairs, head=False) * states
     tokens = 2 * run.pairs * run.counts.mean() * states
     how = (
-        f"{flops:.3g} flop: 2 x {size.body:,} parameters without embedding and head x "
+        f"{flops:.3g} flop: 2 x {size.active:,} parameters without embedding and head x "
         f"{tokens:,.0f} tokens + attention"
     )
     yield Line("features", "passes", "device", None, run.seconds(flops, SHARE[run.device][0]), how)
@@ -103,7 +103,7 @@ def _judges(run: PlannedRun) -> Iterator[Line]:
             yield Line("asking", what, "device", None, None, reason)
             continue
         dtype = size.dtype if options.dtype == "auto" else options.dtype
-        labels = run.arms * run.labels / len(run.config.teachers)
+        labels = run.questions / len(run.config.teachers)
         texts = labels * (4 if teacher.kind == "generative" else 2)  # both orders, each with both
         flops = texts * forward_flops(size, [float(run.counts.mean())])
         how = f"{weights_text(size, options, dtype)}; {labels:,.0f} questions, replies not counted"
@@ -114,19 +114,27 @@ def _judges(run: PlannedRun) -> Iterator[Line]:
 def _reference(run: PlannedRun) -> Iterator[Line]:
     """Log-probabilities of the reference, once for every text."""
     assert run.size is not None
-    size, model, (r, c) = run.size, run.config.model, run.precision
+    size, model = run.size, run.config.model
     weights = weight_bytes(size, model, run.trained_dtype)
     how = weights_text(size, model, run.trained_dtype)
     yield Line("reference", "weights", "device", weights, None, how)
-    batch = max(run.config.features.tokens_per_batch, run.longest)
-    logits = (8.0 * batch if c == 4 else 2.0 * batch + 8.0 * min(batch, _CHUNK)) * size.vocabulary
-    held = max(batch * inference_bytes(size, r), logits) + _bfloat16_copies(run, head=True)
-    how = f"{batch:,} tokens: the larger of logits ({bytes_text(logits)}) and one layer"
+    held, how = _one_batch(run)
     yield Line("reference", "one batch", "device", held, None, how)
     flops = run.flops(2 * run.pairs, head=True)
     took = run.seconds(flops, SHARE[run.device][0])
     how = f"120 bytes a text; {flops:.3g} flop"
     yield Line("reference", "log-probabilities", "disk", 240.0 * run.pairs, took, how)
+
+
+def _one_batch(run: PlannedRun) -> tuple[float, str]:
+    """Bytes of log-probabilities without gradients, and how computed."""
+    assert run.size is not None
+    size, (r, c) = run.size, run.precision
+    batch = max(run.config.features.tokens_per_batch, run.longest)
+    logits = (8.0 * batch if c == 4 else 2.0 * batch + 8.0 * min(batch, _CHUNK)) * size.vocabulary
+    held = max(batch * inference_bytes(size, r), logits) + _bfloat16_copies(run, head=True)
+    how = f"{batch:,} tokens: the larger of logits ({bytes_text(logits)}) and one layer"
+    return held, how
 
 
 def _bfloat16_copies(run: PlannedRun, *, head: bool) -> float:
@@ -163,6 +171,10 @@ def _training(
     how += f" ({bytes_text(backward)})"
     how += f"; weights once more in bfloat16 ({bytes_text(copies)})" * bool(copies)
     yield Line(stage, "widest moment", "device", moment, None, how)
+    if stage == "adpo":  # it looks at the held-out pairs between steps: the larger of both counts
+        held, how = _one_batch(run)
+        more = max(0.0, held - tokens * kept - moment)
+        yield Line(stage, "held-out pairs", "device", more, None, f"beyond a step's: {how}")
     texts, passes = 2 * pairs * options.num_train_epochs, training_factor(full, ckpt) + reference
     flops = run.flops(texts, head=chunk != _NO_LOGITS) * passes
     how = f"{flops:.3g} flop: {passes} passes over {texts:,.0f} texts, {times} trainings"
@@ -180,12 +192,14 @@ def _weights_in_training(run: PlannedRun, stage: str, times: int, *, head: bool)
     if model.use_peft:
         trained = lora_parameters(size, model.lora_r)
         how = f"{trained:,} parameters in float32, rank {model.lora_r}"
-        yield Line(stage, "adapters", "device", 4.0 * trained, None, how)
+        if not size.targets:
+            how = "unknown: peft makes no choice for this model; name lora_target_modules"
+        yield Line(stage, "adapters", "device", 4.0 * trained or None, None, how)
     yield Line(stage, "gradients", "device", 4.0 * trained, None, f"{trained:,} x 4 bytes")
     how = f"2 x {trained:,} x 4 bytes"
     yield Line(stage, "AdamW's moments", "device", 8.0 * trained, None, how)
     if model.load_in_4bit:
-        largest = float(max(i * o for i, o in size.matrices) * run.precision.compute)
+        largest = float(max((i * o for i, o in size.matrices), default=0) * run.precision.compute)
         yield Line(stage, "a matrix unpacked", "device", largest, None, "the largest")
     two = 2 * 12.0 * trained if stage == "adpo" else 0.0  # an old and a new one stand side by side
     how = f"{times} results" + " and, while it runs, two checkpoints with moments" * bool(two)

@@ -51,6 +51,9 @@ _LENGTHS = (8, 25)  # words of an answer, the last one not included
 _PAIRS_PER_PROMPT = 3
 _ASKS = ("how do i handle", "what about", "explain", "help me with", "tell me about", "where goes")
 _TIMES = ("today", "quickly", "alone", "at night", "for a friend", "without tools", "again")
+_FEWEST = min(map(len, TOPICS.values()))  # words of the topic with the fewest prompts
+_PROMPTS = len(TOPICS) * _FEWEST * (_FEWEST - 1) * len(_ASKS) * len(_TIMES)  # different ones
+MOST = _PROMPTS * _PAIRS_PER_PROMPT
 
 TEACHERS = (
     TeacherOptions("crowd", "simulated", 0.5, {"cooking": 0.5, "travel": 0.5, "repair": 0.5}),
@@ -90,10 +93,15 @@ def write_world(
     Every prompt has three pairs. Half of the pairs are near copies: the answers differ in one to
     three words, as two samples of one model often do. Longer answers are slightly better.
     ``conversational`` writes lists of messages, else plain strings. The same arguments give the
-    same files. Raises ``ValueError`` for fewer than 12 pairs.
+    same files. Raises ``ValueError`` for fewer than 12 pairs, or more than ``MOST``.
     """
-    if pairs < 12:
-        raise ValueError(f"pairs: found {pairs}; needed at least 12, three a prompt. Ask for more.")
+    if not 12 <= pairs <= MOST:
+        raise ValueError(
+            f"pairs: found {pairs}; needed 12 to {MOST}, three a prompt, of which there are not more. "
+            "Change it."
+        )
+    if seed < 0:
+        raise ValueError(f"seed: found {seed}; needed 0 or more. Change it.")
     rng = np.random.default_rng(seed)
     rows = list(world_rows(pairs, rng))
     judgements = io.StringIO()

@@ -4,13 +4,18 @@ A text is a plain string or a list of messages (``role``, ``content``; other key
 last of which is not empty.
 """
 
-from typing import Any, NoReturn
+import re
+from typing import Any, NamedTuple, NoReturn
 
 from .rows import Row, kind, names, stop
 
 Message = dict[str, str]
 Text = str | tuple[Message, ...]
-_TURN = "\n\nAssistant:"  # where a turn begins in plain transcripts
+# where the answer begins in plain transcripts and in what chat templates write
+_TURN = re.compile(
+    r"\n\nAssistant:|<\|im_start\|>assistant\n|<\|start_header_id\|>assistant<\|end_header_id\|>\n\n"
+    r"|<start_of_turn>model\n|<\|assistant\|>\n?|\[/INST\]|### Response:\n?"
+)
 
 
 def read_text(place: str, row: Row, name: str) -> Text:
@@ -89,19 +94,28 @@ def _without(place: str, prompt: tuple[Message, ...], text: tuple[Message, ...])
     return text[len(prompt) :]
 
 
-def shared_prompt(place: str, chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
-    """The shared beginning of two texts and what follows it in each.
+class Shared(NamedTuple):
+    """Two texts as their shared beginning, and what follows it in each."""
 
-    Of conversations: the messages that are equal. Of plain strings: up to the last "Assistant:" in
-    the equal characters, or where there is none to their last white space (whole words).
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    guessed: bool  # the prompt may end with words with which both responses happen to begin
+
+
+def shared_prompt(place: str, chosen: Text, rejected: Text) -> Shared:
+    """The prompt of two texts that both begin with it.
+
+    Of conversations: the messages that are equal. Of plain strings: up to the last mark of an answer
+    ("Assistant:" and what chat templates write) in the equal characters; without a mark it is a
+    guess, the equal words. (TRL's ``extract_prompt`` takes all the equal characters.)
     """
+    guessed = False
     if isinstance(chosen, str) and isinstance(rejected, str):
         end = _equal_characters(chosen, rejected)
-        turn = chosen.rfind(_TURN, 0, end)
-        if turn >= 0:
-            end = turn + len(_TURN)
-        while turn < 0 and end > 0 and not chosen[end - 1].isspace():
-            end -= 1
+        marks = list(_TURN.finditer(chosen, 0, end))
+        guessed = not marks
+        end = marks[-1].end() if marks else _whole_words(chosen, end)
     elif isinstance(chosen, str) or isinstance(rejected, str):
         _two_forms(place)
     else:
@@ -113,7 +127,14 @@ def shared_prompt(place: str, chosen: Text, rejected: Text) -> tuple[Text, Text,
         stop(place, found, "a prompt", "Add a column prompt.")
     if any(not (part.strip() if isinstance(part, str) else part) for part in rest):
         stop(place, "a response that only repeats the prompt", "a response", "Repair the row.")
-    return prompt, *rest
+    return Shared(prompt, *rest, guessed)
+
+
+def _whole_words(text: str, end: int) -> int:
+    """Where the last whole word of ``text[:end]`` ends; the space after it is the response's."""
+    while end > 0 and not text[end - 1].isspace():
+        end -= 1
+    return end - 1 if end > 1 and text[end - 1] == " " else end
 
 
 def _equal_characters(a: str, b: str) -> int:

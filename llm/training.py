@@ -1,17 +1,11 @@
-"""What trainings share: loading a model to train, log-probabilities, learning rate, quiet randomness."""
+"""What trainings share: a model to train and to save, batches, log-probabilities, the optimizer."""
 
-import contextlib
 import json
-import logging
-import random
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import huggingface_hub.constants
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
@@ -19,16 +13,15 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BitsAndBytesConfig,
+    PretrainedConfig,
 )
 
 from .config import ModelOptions
 from .models import device, load_config, load_tokenizer, longest, quantisation
+from .surroundings import quiet, written_to
 from .tokens import TokenRow
 
 HEADS = ("score", "classifier")  # names of a reward head, by architecture
-_CHATTY = ("transformers", "peft", "trl", "accelerate", "bitsandbytes")
-# peft and trl still say the old name to transformers, which is nothing that a user could change
-_OLD_NAME = r"`(is_)?gradient_checkpointing\w*` is deprecated"
 _CHUNK = 1024  # rows of logits that are turned to float32 at once
 
 
@@ -73,12 +66,17 @@ def load_base(options: ModelOptions, tokenizer: Any, *, reward: bool = False) ->
 
     Weights that will all be trained are float32 (bfloat16 would swallow their steps), those under
     LoRA are as ``dtype`` says (on a CPU "auto" is float32), 4 or 8 bits where asked. Only LoRA's own
-    dropout drops anything. ``ValueError`` where the checkpoint lacks weights.
+    dropout drops anything: what the configuration says of others is 0, also where the model is saved
+    whole. ``ValueError`` where the checkpoint lacks weights.
     """
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     place, bits = device(options), quantisation(options)
     exact = not options.use_peft or (options.dtype == "auto" and place.type == "cpu")
-    settings: dict[str, Any] = {"num_labels": 1} if reward else {}
+    config = load_config(options)
+    _steady(config)
+    if reward:
+        config.num_labels = 1
+    settings: dict[str, Any] = {"config": config}
     if options.attn_implementation:
         settings["attn_implementation"] = options.attn_implementation
     if bits is not None:
@@ -100,10 +98,19 @@ def load_base(options: ModelOptions, tokenizer: Any, *, reward: bool = False) ->
             f"in {options.model_name_or_path!r}; needed all. Choose a causal language model."
         )
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout):  # one that the configuration does not name
             module.p = 0.0
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model if bits else model.to(place)
+
+
+def _steady(config: Any) -> None:
+    """No probability of dropping or jittering anything, in a configuration and those within it."""
+    for name, value in list(vars(config).items()):
+        if isinstance(value, PretrainedConfig):
+            _steady(value)
+        elif ("drop" in name or "jitter" in name) and type(value) in (float, int):
+            setattr(config, name, type(value)(0))
 
 
 def _bits(options: ModelOptions, bits: dict[str, Any], reward: bool) -> BitsAndBytesConfig:
@@ -125,10 +132,15 @@ def load_trained(
 
 
 def lora(options: ModelOptions, model: Any, *, reward: bool = False) -> Any:
-    """The LoRA configuration; a reward head is trained and saved with it."""
+    """The LoRA configuration; a reward head is trained and saved with it.
+
+    ``ValueError`` for a target that names nothing in the model: peft overlooks it beside others.
+    """
     from peft import LoraConfig
 
     targets = options.lora_target_modules
+    if targets and targets != ("all-linear",):
+        _all_there(targets, model)
     return LoraConfig(
         task_type="SEQ_CLS" if reward else "CAUSAL_LM",
         r=options.lora_r,
@@ -140,6 +152,21 @@ def lora(options: ModelOptions, model: Any, *, reward: bool = False) -> Any:
     )
 
 
+def _all_there(targets: Sequence[str], model: Any) -> None:
+    modules = {f".{name}": module for name, module in model.named_modules()}
+    if lost := [t for t in targets if not any(path.endswith(f".{t}") for path in modules)]:
+        matrices = [
+            path
+            for path, m in modules.items()
+            if getattr(getattr(m, "weight", None), "ndim", 0) == 2
+        ]
+        known = ", ".join(sorted({path.rpartition(".")[2] for path in matrices}))
+        raise ValueError(
+            f"lora_target_modules: found {', '.join(lost)}, which the model has not; needed names of its "
+            f"modules ({known}), or all-linear. Correct them."
+        )
+
+
 def with_adapter(model: Any, adapter: Path | None, *, trainable: bool = False) -> Any:
     """The model with a saved adapter on it; the model itself where ``adapter`` is None."""
     if adapter is None:
@@ -148,6 +175,17 @@ def with_adapter(model: Any, adapter: Path | None, *, trainable: bool = False) -
 
     with quiet():
         return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+
+
+def start_policy(options: ModelOptions, tokenizer: Any, start: Path | None, seed: int) -> Any:
+    """The causal model to train: under a saved adapter, under a fresh one that ``seed`` draws, or whole."""
+    policy = with_adapter(load_base(options, tokenizer), start, trainable=True)
+    if start is None and options.use_peft:
+        from peft import get_peft_model
+
+        torch.manual_seed(seed)
+        policy = get_peft_model(policy, lora(options, policy))
+    return policy.train()
 
 
 def mixed_precision(options: ModelOptions) -> Any:
@@ -180,17 +218,19 @@ def checkpoint_activations(model: Any) -> None:
 def save_model(model: Any, folder: Path) -> None:
     """Write an adapter (or, without one, the model) as safetensors; looks nothing up on a hub."""
     if hasattr(model, "peft_config"):
-        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+        with written_to(folder):
+            model.save_pretrained(
+                folder, selected_adapters=["default"], save_embedding_layers=False
+            )
         (folder / "README.md").unlink(missing_ok=True)  # a model card made of blanks
         path = folder / "adapter_config.json"
         facts = json.loads(path.read_bytes())
-        if isinstance(
-            facts["target_modules"], list
-        ):  # written in the order of a set: another each time
-            facts["target_modules"].sort()
+        if isinstance(facts["target_modules"], list):
+            facts["target_modules"].sort()  # they come in the order of a set: another each time
         path.write_text(json.dumps(facts, indent=2, sort_keys=True))
     else:
-        model.save_pretrained(folder)
+        with written_to(folder):
+            model.save_pretrained(folder)
 
 
 def collate(rows: Sequence[TokenRow], pad: int, place: torch.device) -> Batch:
@@ -201,7 +241,7 @@ def collate(rows: Sequence[TokenRow], pad: int, place: torch.device) -> Batch:
     ends = torch.tensor([len(row.tokens) for row in rows])[:, None]
     starts = torch.tensor([row.start for row in rows])[:, None]
     for r, row in enumerate(rows):
-        tokens[r, : len(row.tokens)] = torch.tensor(row.tokens)
+        tokens[r, : len(row.tokens)] = torch.from_numpy(row.tokens)
     there = position < ends
     return Batch(tokens.to(place), there.long().to(place), (there & (position >= starts)).to(place))
 
@@ -234,46 +274,3 @@ def log_probabilities(model: Any, batch: Batch) -> torch.Tensor:
 
 def _log_probability_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -F.cross_entropy(logits.float(), targets, reduction="none")
-
-
-@contextlib.contextmanager
-def kept_randomness(seed: int) -> Iterator[None]:
-    """Seed every global generator, and leave each as it was found."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.manual_seed(seed)
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-        if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No telemetry, no progress bars of loading, no advice in logs from the libraries below."""
-    from transformers.utils import logging as speech
-
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    constants, bars = huggingface_hub.constants, speech.is_progress_bar_enabled()
-    telemetry = constants.HF_HUB_DISABLE_TELEMETRY
-    try:
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        speech.disable_progress_bar()
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", _OLD_NAME, FutureWarning)
-            yield
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
-        if bars:
-            speech.enable_progress_bar()
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +16,8 @@ from transformers import PrinterCallback, TrainingArguments
 from .._durable import TEMPORARY, publish_folder
 from .config import ModelOptions, TrainingOptions
 from .models import device, quantisation
-from .training import computes_in_bfloat16, kept_randomness, quiet, save_model
+from .surroundings import kept_randomness, quiet
+from .training import computes_in_bfloat16, save_model
 
 _FIELDS = {field.name for field in fields(TrainingArguments)}
 _NEW, _OLD = "activation_checkpointing", "gradient_checkpointing"  # transformers 5.23 renamed it
@@ -79,10 +80,31 @@ def stage(folder: Path, seed: int) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def chosen_first(labels: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
+    """(pair, chosen side) of each label that is no tie; ``ValueError`` where none is left.
+
+    >>> chosen_first([(7, 1.0), (8, 0.5), (9, 0.0)])
+    [(7, 0), (9, 1)]
+    """
+    decided = [(pair, int(preference < 0.5)) for pair, preference in labels if preference != 0.5]
+    if not decided:
+        raise ValueError(f"labels: found {len(labels)}, none decided; needed one. Ask for more.")
+    return decided
+
+
 def train(trainer: Any, tokenizer: Any, temporary: Path, name: str, facts: dict[str, Any]) -> None:
-    """Run a trainer without its printing; write what it trained, and facts and log as JSON ``name``."""
+    """Run a trainer without its printing; write what it trained, and facts and log as JSON ``name``.
+
+    ``ValueError`` where a weight is no longer a number.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+    trained = [w for w in trainer.model.parameters() if w.requires_grad]
+    if not all(bool(w.isfinite().all()) for w in trained):
+        raise ValueError(
+            "training: found weights that are not finite after it; needed numbers. Lower "
+            "learning_rate, or look at the weights that training starts from."
+        )
     save_model(trainer.model, temporary)
     if not hasattr(trainer.model, "peft_config"):
         tokenizer.save_pretrained(temporary)

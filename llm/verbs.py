@@ -24,14 +24,22 @@ from .stages import Say, quiet
 from .teachers import Waiting
 from .teachers.people import Settings as PeopleSettings
 from .teachers.people import label_in_terminal
-from .teachers.people_files import keep, open_questions, replies_in
+from .teachers.people_files import keep, open_questions, require_known
 from .teachers.settings import read_settings
 
 SAMPLE = 256  # pairs whose tokens are counted for the estimate
+ENOUGH = 50  # decided held-out pairs: one of them is two points of accuracy
 
 
-def foresee(config: Config) -> Footprint:
-    """Memory and time by stage, before anything long starts."""
+class Foreseen(NamedTuple):
+    """What can be said before anything is bought."""
+
+    footprint: Footprint  # memory and time by stage
+    cautions: tuple[str, ...]  # what the report will not be able to say
+
+
+def foresee(config: Config) -> Foreseen:
+    """What a run will take, and what it cannot find out, before anything long starts."""
     from .models import load_tokenizer
     from .rendering import encode
 
@@ -40,7 +48,23 @@ def foresee(config: Config) -> Footprint:
     some = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(int))
     rows = [(pool.prompts[i], response) for i in some for response in pool.responses[i]]
     tokens = encode(load_tokenizer(config.model), rows, config.features.max_length)
-    return estimate(config, n, [len(t.ids) for t in tokens])
+    footprint = estimate(config, n, [len(t.ids) for t in tokens])
+    return Foreseen(footprint, _cautions(pool, config.data.test_fraction))
+
+
+def _cautions(pool: TextPool, test_fraction: float) -> tuple[str, ...]:
+    """Whether the held-out pairs can tell how good a reward is."""
+    decided = round(test_fraction * np.isin(pool.truth(), (0.0, 1.0)).sum())
+    if decided >= ENOUGH:
+        return ()
+    if decided == 0:
+        found = "No held-out pair will have a decided truth: what is bought and trained can not be judged."
+    else:
+        found = (
+            f"Only about {decided} held-out pairs will have a decided truth: accuracies will move in steps "
+            f"of {100 / decided:.1f} points."
+        )
+    return (f"{found} A gold_column (some rows are enough) or recorded judgements would help.",)
 
 
 def features(config: Config, say: Say = quiet) -> tuple[int, ...]:
@@ -144,8 +168,7 @@ def _adopt(answers: Path, folder: Path) -> None:
     """Copy a file of answers beside the questions, once; another file of its name is an error."""
     if not answers.is_file():
         raise ValueError(f"--answers: found no file {answers}; needed a CSV or JSONL file.")
-    for _ in replies_in(answers):
-        pass  # a file that cannot be read must not come to lie beside the questions
+    require_known(answers, folder)  # else a wrong file would lie beside the questions for good
     name = answers.name if answers.name.startswith("answers") else f"answers-{answers.name}"
     target = folder / name
     content = answers.read_bytes()

@@ -7,6 +7,7 @@ change), so that 14 GB are read once.
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,10 +23,14 @@ def weights_identity(
 ) -> str:
     """sha256 (hexadecimal) over the contents of the model's config and weight files, and the adapter's.
 
+    With ``trust_remote_code`` also the Python files that the model's and tokenizer's configurations
+    name, and those that these import.
     ``memory`` is a folder in which hashes of files are remembered. Raises ``ValueError`` where the
     weights cannot be had, or are not safetensors.
     """
     files = [*_model_files(options), *(_adapter_files(adapter) if adapter else [])]
+    if options.trust_remote_code:
+        files += _code_files(options)
     return _identity(files, memory)
 
 
@@ -103,6 +108,32 @@ def _model_files(options: ModelOptions) -> Iterator[Path]:
         return
     for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values())):
         yield _file(options, name) or _no_weights(options, name)
+
+
+def _code_files(options: ModelOptions) -> list[Path]:
+    """Python files that transformers runs for this model, sorted; a missing one is found at loading."""
+    from transformers.dynamic_module_utils import get_relative_imports
+
+    open_, found = [], {}
+    for name in ("config.json", "tokenizer_config.json"):
+        path = _file(options, name)
+        classes = json.loads(path.read_bytes()).get("auto_map", {}) if path else {}
+        named = classes.values() if isinstance(classes, dict) else [classes]
+        for value in named:
+            open_ += value if isinstance(value, list) else [value]
+    # "module.Class", or "owner/name--module.Class" where the code is another repository's
+    todo = [c.rpartition("--")[::2] for c in open_ if c]
+    queue = [(repo, module.rpartition(".")[0]) for repo, module in todo]
+    while queue:
+        repo, module = queue.pop()
+        where = (
+            replace(options, model_name_or_path=repo, model_revision="main") if repo else options
+        )
+        path = _file(where, module.replace(".", "/") + ".py")
+        if path is not None and (repo, module) not in found:
+            found[repo, module] = path
+            queue += [(repo, name) for name in get_relative_imports(path)]
+    return [found[key] for key in sorted(found)]
 
 
 def _file(options: ModelOptions, name: str) -> Path | None:

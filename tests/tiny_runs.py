@@ -57,6 +57,12 @@ def options(world: Path, out: Path, model: Path | str = "no model", **changes):
     }
 
 
+def without_truth(flat):
+    """The same options on a pool where nobody knows who is right."""
+    unknown = {"gold_column": None, "judgements": None}
+    return {**flat, **unknown, "teachers": [t for t in TEACHERS if t["kind"] == "simulated"]}
+
+
 def config(*where, **changes):
     return build(options(*where, **changes))
 

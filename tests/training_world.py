@@ -58,3 +58,22 @@ def contents(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def tiny_family(folder, like, kind, **more):
+    """A model of another family, with the tokenizer of ``like``, saved in ``folder``."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from activeduel.llm.surroundings import kept_randomness, quiet
+
+    tokenizer = AutoTokenizer.from_pretrained(like)
+    sizes = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+    }  # fmt: skip
+    with kept_randomness(0), quiet():
+        config = AutoConfig.for_model(kind, **sizes, **more)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .llm_curves import LENGTH
-from .llm_selection import amount, signed
+from .llm_curves import AXES, LENGTH
+from .llm_selection import amount
 from .llm_summary import Summary
 from .llm_tables import percent_or_none
 from .replay_page import interval_text
 
 Cells = tuple[list[str], list[list[str]]]
+POLICIES = {"adpo": "ADPO", "random": "DPO, random pairs", "dpo": "DPO, all labels"}
 
 
 def cell(
@@ -56,7 +57,8 @@ def selector_cells(summary: Summary) -> Cells:
     if summary["length"] is not None:
         length = summary["length"]
         rows.append([LENGTH, cell(length["end"]), *["-"] * 5])
-    return head, rows
+    known = summary["selectors"] and any(c != "-" for row in rows for c in row[1:])
+    return head, rows if known else []
 
 
 def teacher_cells(summary: Summary) -> Cells:
@@ -100,8 +102,9 @@ def _quality_cells(use: dict[str, Any] | None) -> list[str]:
 
 
 def _families(summary: Summary) -> list[str]:
-    """The chosen selector, the baselines, ADPO; DPO has no teachers of its own to compare."""
-    return [*summary["selectors"], *["adpo"] * (summary["policies"] is not None)]
+    """The selectors or the policies; DPO with all labels has no choice to compare."""
+    policies = summary["policies"]
+    return summary["selectors"] if policies is None else ["adpo", *{*policies["rivals"]} - {"dpo"}]
 
 
 def rationality_cells(summary: Summary) -> Cells:
@@ -126,35 +129,43 @@ def rationality_cells(summary: Summary) -> Cells:
 
 
 def policy_cells(summary: Summary) -> Cells:
-    """ADPO and DPO by replicate, their means last."""
-    head = [
-        "replicate", "ADPO\naccuracy, %", "labels\n(money)", "pseudo-\nlabels", "of them\nright, %",
-        "DPO\naccuracy, %", "labels\n(money)", "ADPO minus\nDPO, points",
-    ]  # fmt: skip
+    """ADPO and its rivals: means over the replicates that are trained."""
+    head = ["policy", "accuracy, %", "labels", "money", "ADPO minus it,\npoints"]
+    head += ["pseudo-\nlabels", "of them\nright, %"]
     found, rows = summary["policies"], []
-    for row in found["rows"]:
-        adpo, dpo, cells = row["adpo"], row["dpo"], ["-"] * 7
-        if adpo is not None:
-            cells[:2] = [f"{100 * adpo['accuracy']:.1f}", _bought(adpo["asked"], adpo["money"])]
-            cells[2:4] = [amount(adpo["pseudo"]), cell(adpo["precision"])]
-        if dpo is not None:
-            cells[4:6] = [f"{100 * dpo['accuracy']:.1f}", _bought(dpo["labels"], dpo["money"])]
-        if adpo is not None and dpo is not None:
-            cells[6] = signed(adpo["accuracy"] - dpo["accuracy"])
-        rows.append([str(row["replicate"]), *cells])
-    if len(rows) > 1:
-        means = [
-            "-" if found[key] is None else f"{100 * found[key]['estimate']:.1f}"
-            for key in ("adpo", "dpo")
-        ]
-        mean = ["mean", means[0], "-", "-", cell(found["precision"]), means[1], "-"]
-        rows.append([*mean, cell(found["difference"], "{:+.1f}")])
+    for name, end in found["ends"].items():
+        row = [POLICIES[name], *["-"] * 6]
+        if end is not None:
+            row[1:4] = [cell(end["accuracy"]), *(amount(round(end[x], 1)) for x in AXES)]
+        if name in found["against"]:
+            row[4] = cell(found["against"][name]["difference"], "{:+.1f}")
+        elif end is not None:
+            own = [r["adpo"] for r in found["rows"] if r["adpo"]]
+            row[5] = amount(round(sum(p["pseudo"] for p in own) / len(own), 1))
+            row[6] = cell(found["precision"])
+        rows.append(row)
     return head, rows
 
 
-def _bought(labels: float, money: float) -> str:
-    """Labels, and the money where it is another number."""
-    return amount(labels) if labels == money else f"{amount(labels)} ({amount(money)})"
+def replicate_cells(summary: Summary) -> Cells:
+    """The same replicate by replicate: accuracies in %, and how often pseudo-labels were right."""
+    found, rows = summary["policies"], []
+    head = ["replicate", "ADPO", *(POLICIES[name] for name in found["rivals"])]
+    head += ["asked, of\nits pairs", "pseudo-labels\nright, %"]
+    for row in found["rows"]:
+        policies = [row[name] for name in found["ends"]]
+        known = [p is not None and p["accuracy"] is not None for p in policies]
+        cells = [
+            f"{100 * p['accuracy']:.1f}" if k else "-" for p, k in zip(policies, known, strict=True)
+        ]
+        adpo = row["adpo"]
+        own = (
+            ["-", "-"]
+            if adpo is None
+            else [percent_or_none(adpo["asked_share"]), cell(adpo["precision"])]
+        )
+        rows.append([str(row["replicate"]), *cells, *own])
+    return head, rows if len(rows) > 1 else []
 
 
 def training_cells(summary: Summary) -> Cells:
@@ -216,13 +227,17 @@ def memory(value: int) -> str:
     return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
 
 
+def _policy_tables(summary: Summary) -> list[tuple[str, Cells]]:
+    return [("policies", policy_cells(summary)), ("replicates", replicate_cells(summary))]
+
+
 def tables(summary: Summary) -> Sequence[tuple[str, Cells]]:
     """(name, cells) of every table that has rows."""
     found = [
         ("selectors", selector_cells(summary)),
+        *(_policy_tables(summary) if summary["policies"] is not None else []),
         ("teachers", teacher_cells(summary)),
         ("rationality", rationality_cells(summary)),
-        *([("policies", policy_cells(summary))] if summary["policies"] is not None else []),
         ("trainings", training_cells(summary)),
         ("stages", stage_cells(summary)),
     ]

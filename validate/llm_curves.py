@@ -48,6 +48,14 @@ def interval(values: Floats, exact: Exactness, least: float = 0.0) -> Interval:
     return {k: None if v is None else min(max(v, least), 1.0) for k, v in found.items()}
 
 
+def optional_mean(
+    values: Iterable[float | None], exact: Exactness, least: float = 0.0
+) -> Interval | None:
+    """Mean and interval of what is known, None where nothing is."""
+    known = np.array([v for v in values if v is not None], dtype=np.float64)
+    return interval(known, exact, least) if len(known) else None
+
+
 def cut_band(curves: Floats, exact: Exactness, least: float = 0.0) -> dict[str, list[float | None]]:
     """The same at each point of the curves (J, c)."""
     found = [interval(column, exact, least) for column in curves.T]

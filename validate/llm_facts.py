@@ -1,7 +1,7 @@
 """What a run's ledger says, arm by arm, before anything is computed from it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..llm.config import Config
@@ -9,7 +9,6 @@ from ..llm.ledger import Ledger, Row, Stage
 from ..llm.read_config import build, options
 
 Record = tuple[str, int, str, dict[str, Any]]
-POLICIES = ("adpo", "dpo")
 
 
 class Use(NamedTuple):
@@ -33,6 +32,7 @@ class Arm(NamedTuple):
     trained: tuple[dict[str, Any], ...]
     policy: dict[str, Any] | None
     uses: dict[str, Use]  # by teacher
+    bought: bool  # at least one label
     finished: bool  # less is left than the dearest label costs, or nothing is left to buy
 
 
@@ -52,9 +52,19 @@ class Facts(NamedTuple):
         return self.config.selection.selector
 
     @property
+    def policies(self) -> bool:
+        """Whether the arms are policies, and not selectors."""
+        return self.config.training.method == "adpo"
+
+    @property
+    def selectors(self) -> list[str]:
+        """The selectors that are run, the chosen one first; none where policies are."""
+        return [] if self.policies else list(self.families)
+
+    @property
     def baselines(self) -> list[str]:
         """The selectors beside which it is judged."""
-        return [name for name in self.families if name not in (self.chosen, *POLICIES)]
+        return self.selectors[1:]
 
     def begun(self, family: str) -> dict[int, Arm]:
         """Its arms that have an accuracy, by replicate."""
@@ -94,7 +104,7 @@ def gather(
             r: _arm(name := f"{family}/{r}", config, by_arm.get(name, []), rows.get(name, ()))
             for r in range(selection.replicates)
         }
-        for family in _families(config, {*by_arm, *rows})
+        for family in _families(config)
     }
     return Facts(
         config, dict(configuration), _last(whole, "pool"), origin, families,
@@ -102,17 +112,12 @@ def gather(
     )  # fmt: skip
 
 
-def _families(config: Config, names: Iterable[str]) -> list[str]:
-    """The selectors and policies that this configuration runs, the chosen one first."""
-    seen = {name.split("/")[0] for name in names}
-    selectors = dict.fromkeys((config.selection.selector, *config.selection.baselines))
-    training = config.training
-    found = list(selectors) if training.method != "adpo" or seen & set(selectors) else []
-    if training.method == "adpo" or "adpo" in seen:
-        found.append("adpo")
-    if (training.method == "adpo" and training.dpo_baseline) or "dpo" in seen:
-        found.append("dpo")
-    return found
+def _families(config: Config) -> list[str]:
+    """The selectors or policies that this configuration runs, the chosen one first."""
+    options, training = config.selection, config.training
+    if training.method != "adpo":
+        return list(dict.fromkeys((options.selector, *options.baselines)))
+    return list(dict.fromkeys(("adpo", *options.baselines, *["dpo"] * training.dpo_baseline)))
 
 
 def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Row]) -> Arm:
@@ -120,11 +125,10 @@ def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Ro
     policy = _last(records, "policy") or None
     spent = max((float(e["money"]) for e in evaluations), default=-math.inf)
     dearest = max(teacher.cost for teacher in config.teachers)
-    finished = (
-        policy is not None
-        or any(kind == "finished" for _, _, kind, _ in records)
-        or config.selection.budget - spent < dearest - 1e-9
-    )
+    finished = policy is not None
+    if config.training.method != "adpo":
+        finished = config.selection.budget - spent < dearest - 1e-9
+        finished |= any(kind == "finished" for _, _, kind, _ in records)
     return Arm(
         name,
         _last(records, "split"),
@@ -132,6 +136,7 @@ def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Ro
         tuple(value for _, _, kind, value in records if kind == "trained"),
         policy,
         _uses(rows),
+        any(row.kind == "label" for row in rows) or any(e["asked"] for e in evaluations),
         finished,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .llm_cells import tables
+from .llm_cells import POLICIES, tables
 from .llm_curves import LENGTH
 from .llm_summary import Summary, good, origin_text
 from .page import PLOT_STYLE, STYLE
@@ -69,34 +70,34 @@ def _draw_lead(axes: Axes, summary: Summary) -> None:
     axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
 
 
-def _draw_policies(axes: Axes, summary: Summary) -> None:
-    """One line a replicate: ADPO's accuracy by labels asked, and where DPO ends."""
-    shown = set()
-    for row in summary["policies"]["rows"]:
-        for name, colour, points in (
-            ("ADPO", "#D55E00", (row["adpo"] or {}).get("curve") or []),
-            ("DPO, all labels", "#0072B2", _end(row["dpo"])),
-        ):
-            x, y = [p[0] for p in points], [100 * p[1] for p in points]
-            label = None if name in shown or not points else name
-            axes.plot(x, y, "o-", color=colour, ms=3.5, linewidth=1.2, label=label)
-            shown |= {name} if points else set()
-    axes.set(xlabel="labels asked", ylabel="accuracy of the implicit reward, in %")
-    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
-
-
-def _end(policy: dict[str, Any] | None) -> list[list[float]]:
-    return [] if policy is None else [[policy["labels"], policy["accuracy"]]]
+def _draw_policies(axes: Axes, summary: Summary, axis: str) -> None:
+    """ADPO on its way, and where each policy ends."""
+    found = summary["policies"]
+    for name, band in found["curves"][axis].items():
+        if name == LENGTH:
+            mean = [100 * v for v in band["estimate"]]
+            axes.plot(band["x"], mean, color="#777777", linestyle=":", label=name)
+        else:
+            draw_band(axes, band["x"], band, name, [name])
+    ends = {n: end for n, end in found["ends"].items() if end and end["accuracy"]}
+    apart = 0.012 * max(
+        (end[axis] for end in ends.values()), default=0.0
+    )  # or they hide each other
+    for place, (name, end) in enumerate(ends.items()):
+        mean, low, high = (end["accuracy"][key] for key in ("estimate", "low", "high"))
+        reach = None if low is None else [[100 * (mean - low)], [100 * (high - mean)]]
+        axes.errorbar(
+            end[axis] + place * apart, 100 * mean, reach, fmt="o", capsize=3,
+            color=style(name)["color"], label=f"{POLICIES[name]}, at the end",
+        )  # fmt: skip
+    axes.set(xlabel=_axis(summary, axis), ylabel="accuracy of the implicit reward, in %")
+    axes.figure.legend(fontsize=8, frameon=False, ncols=2, loc="outside lower center")
 
 
 def _drawings(summary: Summary) -> list[tuple[Callable[[Axes], None], str]]:
     """What there is to draw, with captions."""
     out: list[tuple[Callable[[Axes], None], str]] = []
-    counts = {b["replicates"] for b in summary["curves"]["money"].values()}
-    over = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else "".join(map(str, counts))
-    bands = (
-        f"means over {over} replicates; bands: 95 %" if counts != {1} else "one replicate, no band"
-    )
+    bands = _bands({b["replicates"] for b in summary["curves"]["money"].values()})
     for axis in ("labels", "money"):
         if summary["curves"][axis] and not (axis == "money" and summary["money_is_labels"]):
             spent = f"Held-out reward accuracy against {_axis(summary, axis)}"
@@ -106,11 +107,23 @@ def _drawings(summary: Summary) -> list[tuple[Callable[[Axes], None], str]]:
             "What selection gained over each baseline, replicate by replicate; above 0 is better"
         )
         out.append((lambda axes: _draw_lead(axes, summary), f"{caption}; {bands}"))
-    policies = summary["policies"]
-    if policies is not None and any((r["adpo"] or {}).get("curve") for r in policies["rows"]):
-        caption = "ADPO's accuracy by labels asked, one line a replicate; dots: DPO with all labels"
-        out.append((lambda axes: _draw_policies(axes, summary), caption))
+    for axis in ("labels", "money"):
+        drawn = summary["policies"] and summary["policies"]["curves"][axis]
+        if drawn and not (axis == "money" and summary["money_is_labels"]):
+            caption = f"ADPO on its way, against {_axis(summary, axis)}; dots: at the end, on all held-out pairs"
+            bands = _bands({curve["replicates"] for curve in drawn.values()})
+            out.append(
+                (lambda axes, a=axis: _draw_policies(axes, summary, a), f"{caption}; {bands}")  # type: ignore[misc]
+            )
     return out
+
+
+def _bands(counts: AbstractSet[int]) -> str:
+    """Over how many replicates the means are."""
+    if counts == {1}:
+        return "one replicate, no band"
+    over = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else "".join(map(str, counts))
+    return f"means over {over} replicates; bands: 95 %"
 
 
 def plots(summary: Summary) -> list[str]:
@@ -135,6 +148,7 @@ def plots(summary: Summary) -> list[str]:
 
 def _brighten(figure: Figure) -> None:
     """What is black or grey on white, bright on the dark card."""
+    from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_hex
     from matplotlib.lines import Line2D
 
@@ -144,10 +158,9 @@ def _brighten(figure: Figure) -> None:
         )
         if swap is not None:
             line.set_color(swap)
-    for axes in figure.axes:
-        for band in axes.collections:
-            if to_hex(band.get_facecolor()[0]) == "#000000":  # type: ignore[arg-type]
-                band.set_facecolor(INK)
+    for band in figure.findobj(PolyCollection):
+        if to_hex(band.get_facecolor()[0]) == "#000000":  # type: ignore[arg-type]
+            band.set_facecolor(INK)
 
 
 def _box(words: str, finding: str, strong: bool = True) -> str:
@@ -163,10 +176,12 @@ def _top(summary: Summary) -> str:
     caution = _caution(summary)
     if caution:
         parts.append(_box(caution, "no better", strong=False))
-    policy = summary["policies"]
-    if policy is not None and policy["in_words"] != answer["in_words"]:
-        parts.append(_box(policy["in_words"], policy["finding"], strong=False))
-    return "".join(parts) + _list(said for said in other_words(summary) if said != caution)
+    against = [] if summary["policies"] is None else list(summary["policies"]["against"].values())
+    for found in against:
+        if found["in_words"] != answer["in_words"]:
+            parts.append(_box(found["in_words"], found["finding"], strong=False))
+    boxed = {caution, *(found["in_words"] for found in against)}
+    return "".join(parts) + _list(said for said in other_words(summary) if said not in boxed)
 
 
 def _caution(summary: Summary) -> str:
@@ -185,6 +200,9 @@ def other_words(summary: Summary) -> list[str]:
             said.append(found["in_words"])
         if "needed_in_words" in found:
             said.append(found["needed_in_words"])
+    if (policy := summary["policies"]) is not None:
+        verdicts = [found["in_words"] for found in policy["against"].values()]
+        said += [words for words in (policy["in_words"], *verdicts) if words != answer]
     if summary["quality"] is not None:
         said.append(summary["quality"]["in_words"])
     if summary["length"] is not None:
@@ -206,8 +224,9 @@ NOTES = {
         "Where truth is the majority, a recorded teacher's own vote is part of it."
     ),
     "rationality": "0: a coin; larger: follows the reward more sharply.",
-    "policies": (
-        "Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "
+    "policies": "DPO on random pairs has as much money as ADPO spent in the same replicate.",
+    "replicates": (
+        "Accuracies in %. Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "
         "95 % interval (it takes pairs as independent); the mean's interval is over replicates."
     ),
     "trainings": (
@@ -222,7 +241,8 @@ ESTIMATED = (
 TITLES = {
     "teachers": "Who was asked",
     "rationality": "How rational the teachers are held to be",
-    "policies": "ADPO beside DPO with all labels",
+    "policies": "ADPO and what it is judged beside",
+    "replicates": "Replicate by replicate",
     "trainings": "LoRA reward training",
     "stages": "Time and memory",
 }
@@ -245,7 +265,8 @@ def page(summary: Summary) -> str:
     """The whole page; it refers to nothing outside itself."""
     manifest = {key: summary[key] for key in ("configuration", "pool", "splits", "origin")}
     gain, cost = "What did selection gain?", "What did asking for fewer labels cost?"
-    question = gain if summary["selectors"] else cost
+    rivals = {*(summary["policies"] or {"rivals": ()})["rivals"]}
+    question = cost if rivals == {"dpo"} else gain
     whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

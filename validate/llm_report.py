@@ -55,7 +55,4 @@ def print_report(summary: Summary, console: Console) -> None:
         console.print(rich_table(*cells, console.width))
     for said in other_words(summary):
         console.print(Text(said))
-    policy, answer = summary["policies"], summary["answer"]["in_words"]
-    if policy is not None and policy["in_words"] != answer:
-        console.print(Text(policy["in_words"]))
-    console.print(Text(f"\n{answer}\n", "bold"))
+    console.print(Text(f"\n{summary['answer']['in_words']}\n", "bold"))

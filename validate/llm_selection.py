@@ -1,6 +1,6 @@
 """What selection gained: the chosen selector against each baseline, in numbers and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,8 @@ def _finding(out: dict[str, Any], finished: bool) -> str:
 
 def _nothing(facts: Facts, baseline: str) -> str:
     both = [*facts.families[facts.chosen].values(), *facts.families[baseline].values()]
+    if not any(arm.bought for arm in both) and all(arm.finished for arm in both):
+        return "Nothing can be said: no label was bought. Somebody must be able to answer on training pairs."
     if all(arm.finished for arm in both):
         return (
             "Nothing can be said: no held-out pair has a truth that is known and decided, so there is no "
@@ -217,23 +219,32 @@ def length_comparison(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
     arms = length_arms(facts)
     if not arms:
         return None
-    last = [arm.evaluations[-1] for arm in arms]
-    gain = np.array([e["accuracy"] - e["length_accuracy"] for e in last])
     family = arms[0].name.rsplit("/", 1)[0]
+    return beside_length(family, [arm.evaluations[-1] for arm in arms], exact)
+
+
+def beside_length(
+    family: str, last: Sequence[Mapping[str, Any]], exact: Exactness
+) -> dict[str, Any] | None:
+    """A family's accuracies at the end minus those of the lengths; None where they are unknown."""
+    if any(e.get(key) is None for e in last for key in ("accuracy", "length_accuracy")):
+        return None
+    gain = np.array([e["accuracy"] - e["length_accuracy"] for e in last])
     out: dict[str, Any] = {
         "selector": LENGTH,
         "from": family,
         "end": interval(np.array([e["length_accuracy"] for e in last]), exact),
         "reward_minus_length": interval(gain, exact, -1.0),
-        "replicates": len(arms),
+        "replicates": len(last),
     }
-    beaten = len(arms) > 1 and end_of(out["reward_minus_length"], "low") > 0
+    beaten = len(last) > 1 and end_of(out["reward_minus_length"], "low") > 0
     said = difference_text(out["reward_minus_length"])
-    if len(arms) == 1:
-        words = f"the reward is {said} away from it (one replicate: no interval)"
+    what, whose = ("policy", "ADPO") if family == "adpo" else ("reward", family)
+    if len(last) == 1:
+        words = f"the {what} is {said} away from it (one replicate: no interval)"
     else:
-        words = f"the reward {'beats it by' if beaten else 'is not shown to beat it:'} {said}"
-    rule = f"Longer-or-shorter, learned from {family}'s labels, orders {share(out['end'])}"
+        words = f"the {what} {'beats it by' if beaten else 'is not shown to beat it:'} {said}"
+    rule = f"Longer-or-shorter, learned from {whose}'s labels, orders {share(out['end'])}"
     return out | {"beaten": beaten, "in_words": f"{rule}; {words}."}
 
 

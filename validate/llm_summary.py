@@ -5,6 +5,7 @@ from typing import Any
 from ..theory.refit import LABELS_PER_DIMENSION, RIDGE
 from .llm_curves import AXES, Exactness, compared, curves, cut_band, exactness, paired
 from .llm_facts import Facts
+from .llm_policies import policies
 from .llm_selection import (
     BETTER,
     NO_BETTER,
@@ -16,15 +17,7 @@ from .llm_selection import (
     length_comparison,
     quality,
 )
-from .llm_tables import (
-    ledger_odds,
-    policies,
-    progress,
-    rationality,
-    stages,
-    teachers,
-    trainings,
-)
+from .llm_tables import ledger_odds, progress, rationality, stages, teachers, trainings
 from .replay_intervals import percent
 
 Summary = dict[str, Any]
@@ -41,19 +34,20 @@ def summarise(facts: Facts) -> Summary:
     comparisons = [compare(facts, name, exact) for name in facts.baselines]
     costs = {teacher.cost for teacher in facts.config.teachers}
     splits = [arm.split for family in facts.families.values() for arm in family.values()]
+    policy = policies(facts, exact)
     summary: Summary = {
         "command": "llm report",
         "progress": progress(facts),
         "comparisons": comparisons,
         "quality": quality(facts, exact),
-        "length": length_comparison(facts, exact),
+        "length": policy["length"] if policy else length_comparison(facts, exact),
         "curves": curves(facts, exact),
         "differences": differences(facts, exact),
         "money_is_labels": costs == {1.0},
-        "selectors": [name for name in (facts.chosen, *facts.baselines) if name in facts.families],
+        "selectors": facts.selectors,
         "teachers": teachers(facts),
         "rationality": rationality(facts),
-        "policies": policies(facts, exact),
+        "policies": policy,
         "trainings": trainings(facts, exact),
         "stages": stages(facts),
         "ledger": ledger_odds(facts),
@@ -100,7 +94,7 @@ def heads(facts: Facts) -> list[dict[str, Any]]:
     keys = ("dimensions", "kept_share", "status", "asked", "usable", "money")
     return [
         {"arm": arm.name, "ridge": RIDGE} | {k: arm.evaluations[-1].get(k) for k in keys}
-        for family in facts.families
+        for family in facts.selectors
         for arm in facts.begun(family).values()
     ]
 
@@ -109,7 +103,6 @@ def _answer(summary: Summary, facts: Facts) -> dict[str, Any]:
     """The finding that comes first: against random, else against the first baseline."""
     by = {c["baseline"]: c for c in summary["comparisons"]}
     first = by.get("random") or next(iter(by.values()), None)
-    policy = summary["policies"]
     if not summary["progress"]["started"]:
         return {"finding": NOTHING, "in_words": "Nothing has been bought yet."}
     if first is not None:
@@ -117,8 +110,9 @@ def _answer(summary: Summary, facts: Facts) -> dict[str, Any]:
         if first["finding"] in (UNFINISHED, NOTHING) and summary["progress"]["unfinished"]:
             words = f"{summary['progress']['in_words']} {words}"
         return {"finding": first["finding"], "in_words": words}
-    if facts.chosen not in facts.families and policy is not None:
-        return {"finding": policy["finding"], "in_words": policy["in_words"]}
+    if (policy := summary["policies"]) is not None:
+        verdicts = list(policy["against"].values()) or [{"finding": "alone", **policy}]
+        return {key: verdicts[0][key] for key in ("finding", "in_words")}
     words = f"Only {facts.chosen} was run; beside no baseline, what selection gained is unknown."
     if summary["progress"]["unfinished"]:
         words = f"{summary['progress']['in_words']} {words}"
@@ -136,7 +130,7 @@ def method(summary: Summary, facts: Facts) -> list[str]:
     """How it was done, in sentences."""
     return [
         *_data_words(summary),
-        *(_model_words(summary, facts) if facts.chosen in facts.families else []),
+        *(_model_words(summary, facts) if facts.selectors else []),
         *(_policy_method(facts) if summary["policies"] is not None else []),
         *_statistics_words(summary, facts),
     ]
@@ -156,6 +150,11 @@ def _data_words(summary: Summary) -> list[str]:
         words += f"; context types: {', '.join(types)}" * (len(types) > 1)
         words += f". Left out: {pool['left_out']}" * bool(pool.get("left_out"))
         said.append(words + ".")
+        if guessed := pool.get("guessed_prompts"):
+            said.append(
+                f"{amount(guessed)} rows name no prompt: the words with which both responses begin are taken for "
+                "it, and pairs whose guesses are half equal are held out together."
+            )
     if splits:
         first = splits[0]
         said.append(
@@ -216,14 +215,22 @@ def _model_words(summary: Summary, facts: Facts) -> list[str]:
 
 def _policy_method(facts: Facts) -> list[str]:
     training = facts.config.training
+    rest = "trains on its own sign" if training.pseudo_labels else "leaves the pair out"
     said = [
-        f"Accuracy of a policy: of its implicit reward, beta (log pi - log reference), beta {training.beta:g}."
-    ]
-    if "adpo" in facts.families:
-        rest = "trains on its own sign" if training.pseudo_labels else "leaves the pair out"
-        said.append(
+        f"Accuracy of a policy: of its implicit reward, beta (log pi - log reference), beta {training.beta:g}.",
+        (
             f"ADPO asks teacher {training.adpo_teacher!r} where its reward difference is at most "
-            f"{training.confidence_threshold:g} in size, and {rest} elsewhere."
+            f"{training.confidence_threshold:g} in size, and {rest} elsewhere; a pair asked before keeps its answer."
+        ),
+        (
+            f"ADPO on its way: looked at on at most {training.max_eval_pairs:,} of the held-out pairs; the "
+            "accuracies of the table are on all of them."
+        ),
+    ]
+    if "random" in facts.families:
+        said.append(
+            "DPO on random pairs: labels of randomly chosen training pairs for the money that ADPO spent in the "
+            "same replicate, from the same teachers, and as many epochs over them: fewer steps than ADPO takes."
         )
     return said
 

@@ -1,14 +1,14 @@
-"""What the report shows beside the answer: teachers, policies, trainings, stages, the ledger's odds."""
+"""What the report shows beside the answer: teachers, trainings, stages, the ledger's odds."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .llm_curves import Exactness, interval
-from .llm_facts import POLICIES, Arm, Facts, Use
-from .llm_selection import amount, difference_text, share
-from .replay_intervals import Interval, end_of, percent
+from .llm_curves import Exactness, optional_mean
+from .llm_facts import Arm, Facts, Use
+from .llm_selection import amount
+from .replay_intervals import Interval, percent
 from .verdict import Frequency
 
 NONE = Use(0, 0.0, 0, 0, 0.0, 0, 0)
@@ -22,14 +22,6 @@ def frequency(successes: int, trials: int) -> Interval:
     found = Frequency(successes, trials)
     low, high = found.interval(ALPHA)
     return {"estimate": found.estimate, "low": low, "high": high}
-
-
-def optional_mean(
-    values: Sequence[float | None], exact: Exactness, least: float = 0.0
-) -> Interval | None:
-    """Mean and interval of what is known, None where nothing is."""
-    known = np.array([v for v in values if v is not None], dtype=np.float64)
-    return interval(known, exact, least) if len(known) else None
 
 
 def teachers(facts: Facts) -> list[dict[str, Any]]:
@@ -70,8 +62,8 @@ def _use(arms: Sequence[Arm], teacher: str) -> dict[str, Any]:
 
 
 def _agreement(arms: Sequence[Arm], teacher: str, key: str) -> int:
-    last = [arm.evaluations[-1].get("agreement", {}) for arm in arms if arm.evaluations]
-    return sum(int(found.get(teacher, {}).get(key, 0)) for found in last)
+    last = [arm.evaluations[-1] if arm.evaluations else arm.policy or {} for arm in arms]
+    return sum(int(e.get("agreement", {}).get(teacher, {}).get(key, 0)) for e in last)
 
 
 def rationality(facts: Facts) -> dict[str, Any]:
@@ -96,86 +88,6 @@ def rationality(facts: Facts) -> dict[str, Any]:
                 }
             )
     return {"estimated": estimated, "rows": rows}
-
-
-def policies(facts: Facts, exact: Exactness) -> dict[str, Any] | None:
-    """ADPO beside DPO with all labels, replicate by replicate; None where neither was asked for."""
-    if not {*POLICIES} & {*facts.families}:
-        return None
-    done = {
-        family: {r: arm.policy for r, arm in facts.families.get(family, {}).items() if arm.policy}
-        for family in POLICIES
-    }
-    rows = [
-        _policy_row(r, done["adpo"].get(r), done["dpo"].get(r))
-        for r in sorted({*done["adpo"], *done["dpo"]})
-    ]
-    both = [row for row in rows if row["adpo"] and row["dpo"]]
-    plain = Exactness(exact.ratio, 0.0)  # shares of other things than held-out pairs
-    gaps = [row["adpo"]["accuracy"] - row["dpo"]["accuracy"] for row in both]
-    out: dict[str, Any] = {
-        "rows": rows,
-        "expected": facts.config.selection.replicates,
-        "adpo": optional_mean([r["adpo"]["accuracy"] for r in rows if r["adpo"]], exact),
-        "dpo": optional_mean([r["dpo"]["accuracy"] for r in rows if r["dpo"]], exact),
-        "reference": optional_mean(
-            [r["adpo"].get("reference_accuracy") for r in rows if r["adpo"]], exact
-        ),
-        "asked_share": optional_mean([r["adpo"]["asked_share"] for r in rows if r["adpo"]], plain),
-        "precision": optional_mean(
-            [r["adpo"]["precision"]["estimate"] for r in rows if r["adpo"]], plain
-        ),
-        "difference": optional_mean(gaps, exact, -1.0),
-        "compared": len(both),
-    }
-    out["finding"], out["in_words"] = _policy_words(out, facts)
-    return out
-
-
-def _policy_row(
-    replicate: int, adpo: dict[str, Any] | None, dpo: dict[str, Any] | None
-) -> dict[str, Any]:
-    if adpo is not None:
-        known, right = int(adpo.get("pseudo_known") or 0), int(adpo.get("pseudo_right") or 0)
-        adpo = adpo | {
-            "asked_share": adpo["asked"] / adpo["pairs"] if adpo["pairs"] else None,
-            "precision": frequency(right, known),
-        }
-    return {"replicate": replicate, "adpo": adpo, "dpo": dpo}
-
-
-def _policy_words(out: dict[str, Any], facts: Facts) -> tuple[str, str]:
-    """The finding on ADPO, and in one sentence or two."""
-    adpo, dpo, gap = out["adpo"], out["dpo"], out["difference"]
-    if adpo is None and dpo is None:
-        return "unfinished", "No policy has been trained to its end yet."
-    if adpo is None:
-        return (
-            "dpo only",
-            f"DPO with all labels orders {share(dpo)} of the held-out pairs as the truth.",
-        )
-    asked = f"{100 * end_of(out['asked_share'], 'estimate'):.0f} %" if out["asked_share"] else "?"
-    start = f"ADPO asked for labels on {asked} of its pairs and orders {share(adpo)} as the truth"
-    if gap is None:
-        return "adpo only", (
-            f"{start}; without DPO on all labels beside it (dpo_baseline), what it lost for that is unknown."
-        )
-    if out["compared"] < out["expected"]:
-        return "unfinished", (
-            f"Unfinished, {out['compared']} of {out['expected']} replicates: {start}; minus DPO with all "
-            f"labels {difference_text(gap)}, so far."
-        )
-    start += f", DPO with all labels {share(dpo)}: {difference_text(gap)}"
-    if gap["low"] is None:
-        return "one replicate", f"{start}. One replicate gives no interval, so nothing follows."
-    if gap["high"] < 0:
-        return "worse", f"{start}. ADPO is worse than DPO with all labels."
-    if gap["low"] > 0:
-        return "better", f"{start}. ADPO is better than DPO with all labels."
-    loss = max(0.0, -100 * end_of(gap, "low"))
-    return "no difference shown", (
-        f"{start}. No difference is shown; a loss of up to {loss:.1f} points is not ruled out."
-    )
 
 
 def trainings(facts: Facts, exact: Exactness) -> list[dict[str, Any]]:
@@ -258,12 +170,10 @@ def progress(facts: Facts) -> dict[str, Any]:
     """Which arms have not spent their budget."""
     arms = [arm for family in facts.families.values() for arm in family.values()]
     behind = [arm.name for arm in arms if not arm.finished]
-    trained = " or are not trained to their end" * bool({*POLICIES} & {*facts.families})
-    words = (
-        f"Unfinished: {len(behind)} of {len(arms)} arms have not spent their budget{trained}."
-        if behind
-        else f"All {len(arms)} arms are finished."
-    )
+    what = "are not trained to their end" if facts.policies else "have not spent their budget"
+    words = f"All {len(arms)} arms are finished." if len(arms) > 1 else "The only arm is finished."
+    if behind:
+        words = f"Unfinished: {len(behind)} of {len(arms)} arms {what}."
     started = any(arm.evaluations or arm.uses or arm.finished for arm in arms)
     return {"arms": len(arms), "unfinished": behind, "started": started, "in_words": words}
 

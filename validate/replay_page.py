@@ -29,6 +29,8 @@ COLOURS = {
     "apo_best_teacher": ("#CC79A7", ":"),
     "practical_apo_best_teacher": ("#009E73", ":"),
     "uncertainty_best_teacher": ("#E69F00", ":"),
+    "adpo": ("#D55E00", "-"),
+    "dpo": ("#0072B2", "-"),
 }
 WIDE = ".plots { grid-template-columns: repeat(auto-fit, minmax(27rem, 1fr)) } .answer + .answer { margin-top: .5rem }"
 ENDS = ("estimate", "low", "high")

@@ -1,15 +1,26 @@
-"""Teachers: one file a kind, all with one protocol; models are loaded when first asked."""
+"""Teachers: one file a kind, all with one protocol; models are loaded when first asked.
+
+Whatever the kind, a teacher's stated ``rationality`` b says how its answers follow the reward:
+P(a preferred) = mu(b (reward_a - reward_b)), in each context type. 0 is a coin. A negative b is a
+teacher below chance, who prefers the worse response: once b is known or estimated to be negative,
+such answers inform as much as those of |b|, for they are read the other way round.
+"""
 
 from collections.abc import Callable, Mapping
 
 from ..config import TeacherOptions
 from ..data import TextPool
+from .judge_settings import ClassifierSettings, GenerativeSettings
 from .people import People
+from .people import Settings as PeopleSettings
 from .protocol import Answer, Question, Teacher, Waiting
 from .recorded import Recorded
+from .recorded import Settings as RecordedSettings
+from .settings import read_settings
+from .simulated import Settings as SimulatedSettings
 from .simulated import Simulated
 
-__all__ = ["TEACHERS", "Answer", "Question", "Teacher", "Waiting", "make"]
+__all__ = ["TEACHERS", "Answer", "Question", "Teacher", "Waiting", "check", "make"]
 
 
 def _classifier(options: TeacherOptions, pool: TextPool, *, seed: int) -> Teacher:
@@ -31,6 +42,20 @@ TEACHERS: Mapping[str, Callable[..., Teacher]] = {
     "generative": _generative,
     "people": People,
 }
+
+
+SETTINGS: Mapping[str, type] = {
+    "recorded": RecordedSettings,
+    "simulated": SimulatedSettings,
+    "classifier": ClassifierSettings,
+    "generative": GenerativeSettings,
+    "people": PeopleSettings,
+}
+
+
+def check(options: TeacherOptions) -> None:
+    """``ValueError`` where the settings are not those of the kind; nothing is loaded."""
+    read_settings(options, SETTINGS[options.kind])
 
 
 def make(options: TeacherOptions, pool: TextPool, *, seed: int) -> Teacher:

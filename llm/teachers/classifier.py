@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +13,10 @@ from ...theory.checks import Ints
 from ..config import TeacherOptions
 from ..data import Message, Text, TextPool
 from ..rendering import encode
-from .judge import Judge, JudgeSettings, load_judge
+from .judge import Judge, load_judge
+from .judge_settings import ClassifierSettings
 from .protocol import Answer, Question, uniform
 from .settings import read_settings, refuse
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(JudgeSettings):
-    """The keys of this kind."""
-
-    temperature: float = 0.0  # 0: the sign of the reward difference
-    form: Literal["auto", "chat", "pair", "text"] = "auto"  # how prompt and response are put
 
 
 class Classifier:
@@ -43,11 +35,8 @@ class Classifier:
     def __init__(self, options: TeacherOptions, pool: TextPool, *, seed: int) -> None:
         self.name, self._options, self._seed = options.name, options, int(seed)
         self._pairs = len(pool.pair_ids)
-        self._settings = read_settings(options, Settings)
+        self._settings = read_settings(options, ClassifierSettings)
         self._differences: dict[int, float] = {}
-        if self._settings.temperature < 0:
-            found = f"temperature {self._settings.temperature}"
-            refuse(options, found, "0 or more", "Change it.")
 
     def capacity(self) -> Ints:
         """One label on each pair (n,) with temperature 0, for it says the same again; else any."""

@@ -1,9 +1,7 @@
 """A causal language model that is asked in words, in both orders, which response is better."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +10,11 @@ import transformers
 from ...theory.checks import Ints
 from ..config import TeacherOptions
 from ..data import Text, TextPool
-from .judge import Judge, JudgeSettings, load_judge
+from .judge import Judge, load_judge
+from .judge_settings import GenerativeSettings
 from .protocol import Answer, Question
 from .settings import read_settings, refuse
-from .verdicts import PATTERNS, TEMPLATE, Verdict, check_template, combine, compile_patterns, fill
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(JudgeSettings):
-    """The keys of this kind."""
-
-    template: str = TEMPLATE  # holds {prompt}, {response_a}, {response_b}
-    max_new_tokens: int = 16
-    verdicts: Any = None  # {a: regex, b: regex, tie: regex}; exactly one must occur in a reply
+from .verdicts import Verdict, combine, fill
 
 
 class Generative:
@@ -43,18 +33,8 @@ class Generative:
         del seed  # greedy: nothing is drawn
         self.name, self._options = options.name, options
         self._pairs = len(pool.pair_ids)
-        self._settings = settings = read_settings(options, Settings)
-        if lack := check_template(settings.template):
-            needed = "{prompt}, {response_a} and {response_b} in it"
-            refuse(options, lack, needed, "Repair the template.")
-        if settings.max_new_tokens < 1:
-            found = f"max_new_tokens {settings.max_new_tokens}"
-            refuse(options, found, "1 or more", "Change it.")
-        try:
-            chosen = PATTERNS if settings.verdicts is None else settings.verdicts
-            self._patterns = compile_patterns(chosen)
-        except ValueError as error:
-            raise ValueError(f"teachers: {options.name!r} ({options.kind}): {error}") from error
+        self._settings = read_settings(options, GenerativeSettings)
+        self._patterns = self._settings.patterns()
 
     def capacity(self) -> Ints:
         """One label on each pair (n,): asked again, it says the same."""
@@ -99,6 +79,9 @@ class Generative:
     @cached_property
     def _judge(self) -> Judge:
         judge = load_judge(self._options, self._settings, transformers.AutoModelForCausalLM)
+        if judge.longest <= self._settings.max_new_tokens:
+            found = f"a model of {judge.longest} tokens"
+            refuse(self._options, found, "room beside max_new_tokens", "Choose another.")
         ends = judge.model.generation_config.eos_token_id
         ends = judge.tokenizer.eos_token_id if ends is None else ends
         first = ends[0] if isinstance(ends, list) else ends

@@ -2,38 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 
-from ..config import ModelOptions, TeacherOptions
+from ..config import TeacherOptions
 from ..models import device, load_config, load_tokenizer, longest, quantisation
+from .judge_settings import JudgeSettings
 from .settings import refuse
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeSettings:
-    """The keys that every model judge has, named as in ``ModelOptions``."""
-
-    model_name_or_path: str
-    model_revision: str = "main"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    attn_implementation: str | None = None
-    trust_remote_code: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    load_in_4bit: bool = False
-    load_in_8bit: bool = False
-    max_length: int = 4096  # tokens, or fewer where the model has fewer positions
-
-    def model(self) -> ModelOptions:
-        """The options that the loading of models understands."""
-        names = (
-            "model_name_or_path model_revision dtype attn_implementation trust_remote_code device "
-            "load_in_4bit load_in_8bit"
-        )
-        return ModelOptions(**{name: getattr(self, name) for name in names.split()})
 
 
 class Judge(NamedTuple):

@@ -34,12 +34,19 @@ class Settings:
     folder: str  # where questions and answers are exchanged
     labels_per_pair: int = 1  # how often the same people may be asked about one pair
 
+    def check(self, options: TeacherOptions) -> None:
+        """``ValueError`` where nobody may be asked."""
+        if self.labels_per_pair < 1:
+            found = f"labels_per_pair {self.labels_per_pair}"
+            refuse(options, found, "1 or more", "Change it.")
+
 
 class People:
     """Whoever answers through files or ``activeduel llm label``.
 
     An answer belongs to (teacher, pair id, number, the texts), not to the seed or the arm: people
-    are never asked the same twice. Raises ``ValueError`` naming file and row: an answer to a
+    are never asked the same twice, and arms that share this teacher find the questions of all in one
+    file, in an order that says nothing of who asks. Raises ``ValueError`` naming file and row: an answer to a
     question that this pool does not hold, two different answers to one, an unreadable preference.
     Raises ``Waiting`` while questions are open.
     """
@@ -50,10 +57,8 @@ class People:
         del seed  # no draw of a seed changes what people say
         self.name, self._pool = options.name, pool
         settings = read_settings(options, Settings)
-        if settings.labels_per_pair < 1:
-            found = f"labels_per_pair {settings.labels_per_pair}"
-            refuse(options, found, "1 or more", "Change it.")
         self.folder, self._labels = Path(settings.folder), settings.labels_per_pair
+        self._open: dict[str, Shown] = {}  # of every arm that has asked
 
     def capacity(self) -> Ints:
         """``labels_per_pair`` on each pair (n,)."""
@@ -77,9 +82,10 @@ class People:
                 yield Answer(q.key, 1 - said if seen.swapped else said, note)
             else:
                 left[seen.key] = seen
-        write_questions(self.folder, self.name, list(left.values()))
+        self._open = {k: q for k, q in (self._open | left).items() if k not in replies}
+        write_questions(self.folder, self.name, [self._open[key] for key in sorted(self._open)])
         if left:
-            raise Waiting((self.folder / QUESTIONS, len(left)))
+            raise Waiting((self.folder / QUESTIONS, len(self._open)))
 
     def _replies(self) -> dict[str, Reply]:
         """The answers in the folder by the key of their question, checked against the pool."""
@@ -98,9 +104,16 @@ class People:
             pair_id = self._pair_id.get(reply.key)
             if pair_id is None:
                 needed = f"a key from {QUESTIONS}, of this teacher and these texts"
-                stop(reply.place, f"the unknown key {quoted(reply.key)}", needed, "Drop the row.")
+                stop(
+                    reply.place,
+                    f"the unknown key {quoted(reply.key, named=True)}",
+                    needed,
+                    "Drop the row.",
+                )
             if reply.pair_id not in (None, pair_id):
-                found = f"pair_id {quoted(reply.pair_id)} beside the key of another pair"
+                found = (
+                    f"pair_id {quoted(reply.pair_id, named=True)} beside the key of another pair"
+                )
                 stop(reply.place, found, "key and pair_id of one question", "Drop one of them.")
             return reply.key
         if self._labels > 1:
@@ -108,7 +121,7 @@ class People:
             stop(reply.place, found, f"the key from {QUESTIONS}", "Add a column key.")
         key = self._only_key.get(str(reply.pair_id))
         if key is None:
-            found = f"the unknown pair_id {quoted(reply.pair_id)}"
+            found = f"the unknown pair_id {quoted(reply.pair_id, named=True)}"
             stop(reply.place, found, "a pair of this data", "Drop the row.")
         return key
 

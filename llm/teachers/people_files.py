@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from ..._durable import sync_folder, write_atomically
 from ..data import Text, canonical
-from ..forms import level
-from ..rows import Row, file_rows, names, read_rows, shown, stop
+from ..forms import level, read_name
+from ..rows import Row, file_rows, names, shown, stop
+from ..texts import read_text
 from .protocol import digest, uniform
 
 QUESTIONS, READABLE, TYPED = "questions.jsonl", "questions.md", "answers-terminal.jsonl"
-_ANSWERS = ("answers*.csv", "answers*.jsonl", "answers*.csv.gz", "answers*.jsonl.gz")
+_ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 _HEAD = """# {count} open questions to {teacher}
 
 Which response is better? Answer in a file `answers.csv` beside this one, one row a question:
@@ -99,9 +100,13 @@ def _indented(text: Text) -> str:
 
 
 def read_replies(folder: Path) -> Iterator[Reply]:
-    """Every answer in the files ``answers*`` of ``folder``, file by file; errors as ``replies_in``."""
-    for path in sorted({path for pattern in _ANSWERS for path in folder.glob(pattern)}):
-        yield from replies_in(path)
+    """Every answer in the files ``answers*`` of ``folder``, file by file; errors as ``replies_in``.
+
+    Also ``answers.xlsx`` is an error: nobody would read it, and the run would wait for ever.
+    """
+    for path in sorted(folder.glob("answers*")):
+        if not path.name.endswith("~"):  # an editor's copy of what was there before
+            yield from replies_in(path)
 
 
 def replies_in(path: Path) -> Iterator[Reply]:
@@ -110,7 +115,7 @@ def replies_in(path: Path) -> Iterator[Reply]:
     Raises ``ValueError`` naming file and row: a file of another ending than .csv or .jsonl (.gz), no
     column key or pair_id, no preference column, a preference that cannot be read.
     """
-    if not path.name.endswith(tuple(pattern.removeprefix("answers*") for pattern in _ANSWERS)):
+    if not path.name.endswith(_ENDINGS):
         stop(str(path), f"a file ending in {path.suffix!r}", ".csv or .jsonl", "Convert it.")
     for place, row in file_rows(path):
         if "preference" not in row or not {"key", "pair_id"} & set(row):
@@ -133,21 +138,33 @@ def _name(place: str, row: Row, column: str) -> str | None:
 
 def open_questions(folder: Path) -> list[Shown]:
     """The questions in ``folder`` that no answer file answers, in the order written."""
-    path = folder / QUESTIONS
-    if not path.exists():
-        return []
     replies = list(read_replies(folder))
     answered = {r.key for r in replies} | {("pair", r.pair_id) for r in replies if not r.key}
-    rows = (row for _, row in read_rows(str(path), config=None, split=""))
-    questions = [
-        Shown(r["key"], r["pair_id"], _text(r["prompt"]), (_text(r["response_a"]), _text(r["response_b"])))
-        for r in rows
-    ]  # fmt: skip
+    questions = _written(folder)
     return [q for q in questions if q.key not in answered and ("pair", q.pair_id) not in answered]
 
 
-def _text(value: Text | list[dict[str, str]]) -> Text:
-    return value if isinstance(value, str) else tuple(value)
+def _written(folder: Path) -> list[Shown]:
+    path = folder / QUESTIONS
+    if not path.exists():
+        return []
+    found = []
+    for place, row in file_rows(path):
+        key, pair_id = (read_name(place, row, name) for name in ("key", "pair_id"))
+        if key is None or pair_id is None:
+            stop(place, f"columns {names(row)}", "the file as it was written", "Run again.")
+        prompt, a, b = (read_text(place, row, n) for n in ("prompt", "response_a", "response_b"))
+        found.append(Shown(key, pair_id, prompt, (a, b)))
+    return found
+
+
+def require_known(path: Path, folder: Path) -> None:
+    """``ValueError`` naming the row of ``path`` whose key no question in ``folder`` has, or had."""
+    known = {q.key for q in _written(folder)} | {r.key for r in read_replies(folder)}
+    for reply in replies_in(path):
+        if reply.key is not None and reply.key not in known:
+            found = f"the unknown key {shown(reply.key, named=True)}"
+            stop(reply.place, found, f"a key from {folder / QUESTIONS}", "Drop the row.")
 
 
 def keep(folder: Path, question: Shown, preference: float) -> None:

@@ -61,10 +61,8 @@ class Waiting(Exception):
 
     @classmethod
     def together(cls, several: Sequence["Waiting"]) -> "Waiting":
-        """One for all; the only one is itself."""
-        if len(several) == 1:
-            return several[0]
-        return cls(*(place for waiting in several for place in waiting.places))
+        """One for all. Of one file the last count holds: arms that share it add to what is in it."""
+        return cls(*dict(place for waiting in several for place in waiting.places).items())
 
     @property
     def path(self) -> Path:

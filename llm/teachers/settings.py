@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 import types
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..config import TeacherOptions
@@ -15,21 +16,25 @@ def read_settings(options: TeacherOptions, record: type[Record]) -> Record:
     """``options.settings`` as ``record``, a dataclass whose fields are the kind's keys.
 
     Raises ``ValueError`` naming the teacher: an unknown key (with the nearest one), a key that is
-    missing, a value of another type, a number that is not finite.
+    missing, a value of another type, an empty text, a number that is not finite; and what the
+    record's own ``check(options)`` refuses.
     """
     where, hints = f"teachers: {options.name!r} ({options.kind})", get_type_hints(record)
     for key in options.settings:
         if key not in hints:
-            close = difflib.get_close_matches(str(key), hints, n=1)
-            meant = (
-                f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(hints))}."
-            )
+            known = sorted({*hints, *get_type_hints(TeacherOptions)} - {"settings"})
+            close = difflib.get_close_matches(str(key), known, n=1)
+            meant = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
             raise ValueError(f"{where}: found no such setting as {key!r}. {meant}")
     values = {k: _value(f"{where}: {k!r}", v, hints[k]) for k, v in options.settings.items()}
     for needed in dataclasses.fields(record):  # type: ignore[arg-type]
         if needed.name not in values and needed.default is needed.default_factory:
             raise ValueError(f"{where}: found no {needed.name!r}, needed it. Add it.")
-    return record(**values)
+    found = record(**values)
+    check: Callable[[TeacherOptions], None] | None = getattr(found, "check", None)
+    if check is not None:
+        check(options)
+    return found
 
 
 def refuse(options: TeacherOptions, found: str, needed: str, repair: str) -> NoReturn:
@@ -48,7 +53,9 @@ def _value(where: str, value: Any, hint: Any) -> Any:
             return value
         if kind is float and (number := _number(value)) is not None:
             return number
-        if kind in (int, bool, str) and type(value) is kind:
+        if kind is str and type(value) is int:  # as YAML reads a name of digits
+            return str(value)
+        if kind in (int, bool, str) and type(value) is kind and value != "":
             return value
     words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text"}
     wanted = " or ".join(

@@ -20,6 +20,11 @@ class Settings:
     lapse: float = 0.0  # share of answers given by a coin
     bias: float = 0.0  # towards response a, in logits
 
+    def check(self, options: TeacherOptions) -> None:
+        """``ValueError`` where lapse is no share."""
+        if not 0 <= self.lapse <= 1:
+            refuse(options, f"lapse {self.lapse}", "a share in [0, 1]", "Change it.")
+
 
 class Simulated:
     """P(a preferred) = lapse/2 + (1 - lapse) mu(b (reward_a - reward_b) + bias), mu(u) = 1/(1+e^-u).
@@ -35,8 +40,6 @@ class Simulated:
     def __init__(self, options: TeacherOptions, pool: TextPool, *, seed: int) -> None:
         self.name, self._pool, self._seed = options.name, pool, int(seed)
         self._settings = read_settings(options, Settings)
-        if not 0 <= self._settings.lapse <= 1:
-            refuse(options, f"lapse {self._settings.lapse}", "a share in [0, 1]", "Change it.")
         self._rationality = options.rationality_in(pool.context_types)
         self._known = ~np.isnan(pool.rewards).any(axis=1)
         if not self._known.any():

@@ -45,9 +45,13 @@ def fill(template: str, prompt: Text, responses: tuple[Text, Text]) -> str:
 
 
 def check_template(template: str) -> str | None:
-    """What the template lacks, in words; None where it is whole."""
-    missing = [f"{{{name}}}" for name in _PLACES if f"{{{name}}}" not in template]
-    return f"a template without {', '.join(missing)}" if missing else None
+    """What the template lacks or has too much, in words; None where it is whole."""
+    places = set(re.findall(r"\{([A-Za-z_]\w*)\}", template))
+    missing = [f"{{{name}}}" for name in _PLACES if name not in places]
+    unknown = [f"{{{name}}}" for name in sorted(places.difference(_PLACES))]
+    if missing:
+        return f"a template without {', '.join(missing)}"
+    return f"a template with {', '.join(unknown)}, which nothing fills" if unknown else None
 
 
 def compile_patterns(verdicts: Any) -> dict[str, re.Pattern[str]]:
@@ -61,7 +65,10 @@ def compile_patterns(verdicts: Any) -> dict[str, re.Pattern[str]]:
             "expression each. Repair verdicts."
         )
     try:
-        return {str(k): re.compile(v) for k, v in verdicts.items()}
+        patterns = {str(k): re.compile(v) for k, v in verdicts.items()}
+        if empty := [name for name, pattern in patterns.items() if pattern.search("")]:
+            raise TypeError(f"that of {empty[0]!r} is found in an empty reply")
+        return patterns
     except (re.error, TypeError) as error:
         raise ValueError(
             f"found a broken regular expression in verdicts ({error}); needed one each. Repair it."

@@ -1,5 +1,7 @@
 """The public sets of judged answers become pools that the language-model floor reads; skipped where absent."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,33 @@ def test_a_folder_without_the_set_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["llmbar", str(tmp_path / "nowhere"), str(tmp_path / "out")])
     assert stop.value.code == 2 and "pairs.jsonl.gz: found no such file" in capsys.readouterr().err
+
+
+PAIR = {"pair_id": "p", "prompt": "q", "response_a": "x", "response_b": "y", "subset": "s"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "judgements", "found"),
+    [
+        (b"garbage", None, "pairs.jsonl.gz, line 1: found a damaged gzip stream"),
+        (gzip.compress(b"[1"), None, "pairs.jsonl.gz, line 1: found no JSON"),
+        (
+            gzip.compress(b'{"pair_id": "p"}'),
+            None,
+            "line 1: found no prompt; needed pair_id, prompt",
+        ),
+        (PAIR, b"pair_id,annotator\np,ann\n", "judgements.csv.gz, line 2: found no preference"),
+        (PAIR, b"pair_id,annotator,preference\np,ann,7\n", "line 2: found preference = '7'"),
+    ],
+    ids=["no gzip", "no JSON", "other columns", "no preference", "no label"],
+)
+def test_a_folder_that_is_not_the_set_is_named_with_its_row(
+    tmp_path, capsys, pairs, judgements, found
+):
+    content = pairs if isinstance(pairs, bytes) else gzip.compress(json.dumps(pairs).encode())
+    (tmp_path / "pairs.jsonl.gz").write_bytes(content)
+    (tmp_path / "judgements.csv.gz").write_bytes(gzip.compress(judgements or b""))
+    with pytest.raises(SystemExit) as stopped:
+        main(["llmbar", str(tmp_path), str(tmp_path / "out")])
+    assert stopped.value.code == 2 and found in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())

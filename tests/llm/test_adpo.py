@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ for name in ("torch", "transformers", "peft"):
     pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_world import (
     FEATURES,
     PICKLES,
@@ -21,10 +23,12 @@ from training_world import (
     contents,
     model_options,
     states,
+    tiny_family,
     training_options,
 )
 
-from activeduel.llm.adpo import BASE, adpo_loss, train_adpo
+from activeduel.llm.adpo import BASE, train_adpo
+from activeduel.llm.adpo_loop import adpo_loss
 from activeduel.llm.dpo import implicit_rewards
 from activeduel.llm.steps import pair_order
 from activeduel.llm.teachers.protocol import Waiting
@@ -63,7 +67,7 @@ def log_of(folder):
     return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
 
 
-def trl_losses_and_weights(world, model, training, pairs, adapter, scratch):
+def trl_losses_and_weights(world, model, training, pairs, adapter, scratch, length):
     """What TRL's DPOTrainer makes of the same pairs in the same order."""
     from datasets import Dataset
     from peft import get_peft_model_state_dict
@@ -71,19 +75,13 @@ def trl_losses_and_weights(world, model, training, pairs, adapter, scratch):
     from trl import DPOConfig, DPOTrainer
 
     from activeduel.llm.dpo import _row
-    from activeduel.llm.training import (
-        kept_randomness,
-        load_base,
-        lora,
-        quiet,
-        tokenizer_of,
-        with_adapter,
-    )
+    from activeduel.llm.surroundings import kept_randomness, quiet
+    from activeduel.llm.training import load_base, lora, tokenizer_of, with_adapter
     from activeduel.llm.trl_stage import trainer_settings
 
     tokenizer, truth = tokenizer_of(model), world.pool.truth()
     order = pair_order(pairs, 5, 0)
-    rows = Dataset.from_list([_row(world.pool, tokenizer, i, truth[i]) for i in order])
+    rows = Dataset.from_list([_row(world.pool, tokenizer, i, int(truth[i] == 0)) for i in order])
     policy = with_adapter(load_base(model, tokenizer), adapter, trainable=True)
     fresh = model.use_peft and adapter is None
     with kept_randomness(5), quiet():
@@ -94,7 +92,7 @@ def trl_losses_and_weights(world, model, training, pairs, adapter, scratch):
                 train_sampling_strategy="sequential",
                 report_to="none",
                 beta=training.beta,
-                max_length=FEATURES.max_length,
+                max_length=length,
             ),
             train_dataset=rows,
             processing_class=tokenizer,
@@ -110,30 +108,31 @@ def trl_losses_and_weights(world, model, training, pairs, adapter, scratch):
 
 def decided(world):
     """The pool with every tie decided, so that DPO can take all its pairs."""
-    import dataclasses
-
     gold = np.where(world.pool.truth() == 0.5, 1.0, world.pool.truth())
-    return world._replace(pool=dataclasses.replace(world.pool, gold=gold))
+    return world._replace(pool=replace(world.pool, gold=gold))
 
 
-def compared(world, model, training, pairs, tmp_path, adapter=None, beta=None):
+def compared(
+    world, model, training, pairs, tmp_path, adapter=None, beta=None, steps=20, length=256
+):
     """Largest differences to TRL in losses and in weights, over all steps and entries."""
     pytest.importorskip("trl", reason="needs trl: pip install 'activeduel[llm]'")
-    from dataclasses import replace
-
-    world = decided(world)
+    world, features = decided(world), replace(FEATURES, max_length=length)
     folder = train_adpo(
-        world.pool, range(pairs), answers_from(world)[0], model, FEATURES, training,
+        world.pool, range(pairs), answers_from(world)[0], model, features, training,
         tmp_path / "ours", seed=5, cache=tmp_path / "reference.sqlite",
         start=adapter, reference=adapter,
     )  # fmt: skip
     theirs = training if beta is None else replace(training, beta=beta)
-    losses, weights = trl_losses_and_weights(world, model, theirs, pairs, adapter, tmp_path / "trl")
+    losses, weights = trl_losses_and_weights(
+        world, model, theirs, pairs, adapter, tmp_path / "trl", length
+    )
     file = "adapter_model.safetensors" if model.use_peft else "model.safetensors"
     ours = load_file(folder / file)
-    assert set(ours) == set(weights)
+    tied = {"lm_head.weight"} - set(ours)  # saved once, as what it is tied to
+    assert set(ours) == set(weights) - tied
     log = log_of(folder)
-    assert len(log) == len(losses) == 20
+    assert len(log) == len(losses) == steps
     return (
         max(abs(line["loss"] - loss) for line, loss in zip(log, losses, strict=True)),
         max(float((ours[name] - weights[name]).abs().max()) for name in ours),
@@ -159,6 +158,40 @@ def test_so_are_those_of_plain_text_and_of_a_whole_model(plain_world, tiny_model
     model = model_options(tiny_model, use_peft=False)
     training = training_options(learning_rate=1e-4, lr_scheduler_type="cosine")
     assert max(compared(plain_world, model, training, 40, tmp_path)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole", "more"),
+    [
+        ("mistral", False, {"sliding_window": 8}),
+        ("gemma", True, {"head_dim": 8}),  # embedding and head are one matrix
+        ("gemma2", False, {"head_dim": 8, "final_logit_softcapping": 5.0}),
+        ("gpt2", False, {"attn_pdrop": 0.5}),  # learned positions; dropout is off in both
+    ],
+)
+def test_so_are_those_of_other_families(world, tiny_model, tmp_path, kind, whole, more):
+    folder = tiny_family(tmp_path / "model", tiny_model, kind, **more)
+    model = model_options(folder, use_peft=not whole, lora_target_modules=("all-linear",))
+    training = training_options(learning_rate=1e-4)
+    assert max(compared(world, model, training, 16, tmp_path, steps=8)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "steps", "more"),
+    [
+        # a decaying, warmed-up cosine; answers cut at max_length
+        (20, 10, {"weight_decay": 0.3, "lr_scheduler_type": "cosine", "warmup_ratio": 0.2}),
+        # 23 pairs are 12 micro-batches, the last of one pair: steps of 5, 5 and 2 micro-batches
+        (23, 3, {"gradient_accumulation_steps": 5, "max_grad_norm": 0.0}),
+        # fewer pairs than one micro-batch takes
+        (3, 1, {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4}),
+        (23, 2, {"gradient_accumulation_steps": 3, "num_train_epochs": 0.5}),
+    ],
+)
+def test_so_are_those_of_other_options(world, tiny_model, tmp_path, pairs, steps, more):
+    model, training = model_options(tiny_model), training_options(**more)
+    apart = compared(world, model, training, pairs, tmp_path, steps=steps, length=40)
+    assert max(apart) < 1e-5
 
 
 def test_negative_control_another_beta_is_seen(world, tiny_model, tmp_path):
@@ -241,7 +274,7 @@ def test_without_a_preference_nothing_moves(train, tiny_model, answer):
     assert all(not w.any() for name, w in weights.items() if "lora_B" in name)
     log = log_of(folder)
     assert {line["loss"] for line in log} == {0.0}
-    assert sum(line["unparsable"] for line in log) == (12 if asks else 0)
+    assert sum(line["unanswered"] for line in log) == (12 if asks else 0)
 
 
 def test_negative_control_with_pseudo_labels_the_weights_move(train):
@@ -272,7 +305,7 @@ def test_an_interrupted_training_goes_on_where_it_was(train, world, tiny_model):
 def test_negative_control_another_dropout_seed_is_seen(train, tiny_model, monkeypatch):
     model = model_options(tiny_model, lora_dropout=0.3)
     whole = train("whole", model=model)
-    monkeypatch.setattr("activeduel.llm.adpo.draw", lambda seed, *purpose: 1)
+    monkeypatch.setattr("activeduel.llm.adpo_loop.draw", lambda seed, *purpose: 1)
     assert contents(train("other", model=model)) != contents(whole)
 
 
@@ -324,7 +357,8 @@ def train(name, step=None, point=None):
         if point == "after the end": die()
     adpo.publish_folder = last
     adpo.train_adpo(World.pool, range(16), killing, model_options(model, lora_dropout=0.2), FEATURES,
-                    training_options(), out / name, seed=5, cache=out / f"{name}.sqlite")
+                    training_options(), out / name, seed=5, cache=out / f"{name}.sqlite",
+                    truth=World.pool.truth(), held_out=range(60, 80), eval_steps=2)
 
 for number, (step, point) in enumerate(json.loads(sys.argv[4])):
     name = f"killed-{number}"
@@ -380,14 +414,42 @@ def test_it_leaves_nothing_behind_and_nothing_changed(train, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_is_there_is_returned_untouched(train):
+def test_its_own_folder_is_returned_and_anothers_refused(train):
     folder = train()
     before = contents(folder)
-    assert train(ask=lambda *_: pytest.fail("asked again"), pairs=4) == folder
+    assert train(ask=lambda *_: pytest.fail("asked again")) == folder
+    with pytest.raises(ValueError, match=r"policy: found the result of another .*other examples"):
+        train(ask=lambda *_: pytest.fail("asked"), pairs=4)
     assert contents(folder) == before
 
 
-def test_checkpoints_of_another_training_are_refused_and_kept(train, tmp_path):
+def test_checkpoints_go_on_with_the_same_weights_wherever_they_lie(train, tiny_model, tmp_path):
+    """The model is known by its content: changed in place it is another, moved it is the same."""
+
+    def stop(step, pairs, differences):
+        if step == 4:
+            raise OSError("stop")
+        return [1.0] * len(pairs)
+
+    def go_on(step, pairs, differences):
+        assert step >= 4
+        return [1.0] * len(pairs)
+
+    first = shutil.copytree(tiny_model, tmp_path / "first")
+    with pytest.raises(OSError, match="stop"):
+        train(ask=stop, model=model_options(first))
+    before = contents(tmp_path / "policy.training")
+    weights = load_file(first / "model.safetensors")
+    changed = {name: w * 1.01 for name, w in weights.items()}
+    save_file(changed, first / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"checkpoints of another training \(other weights\)"):
+        train(ask=go_on, model=model_options(first))
+    assert contents(tmp_path / "policy.training") == before
+    moved = shutil.copytree(tiny_model, tmp_path / "moved")
+    assert train(ask=go_on, model=model_options(moved)).exists()
+
+
+def test_checkpoints_of_other_options_are_refused_and_kept(train, tmp_path):
     def stop(step, pairs, differences):
         if step == 4:
             raise OSError("stop")
@@ -397,7 +459,7 @@ def test_checkpoints_of_another_training_are_refused_and_kept(train, tmp_path):
         train(ask=stop)
     before = contents(tmp_path / "policy.training")
     with pytest.raises(
-        ValueError, match=r"policy\.training: found the checkpoints of a training with"
+        ValueError, match=r"policy\.training: found the checkpoints of .*other beta"
     ):
         train(training=training_options(beta=0.2))
     assert contents(tmp_path / "policy.training") == before
@@ -419,8 +481,6 @@ def test_what_does_not_fit_is_refused(world, tiny_model, tmp_path, more, text):
     more = dict(more)
     model = model_options(tiny_model, use_peft=not more.pop("whole", False))
     model = model_options(tiny_model, use_peft=model.use_peft, dtype=more.pop("dtype", "float32"))
-    from dataclasses import replace
-
     features = replace(FEATURES, max_length=more.pop("length", 256))
     with pytest.raises(ValueError, match=text):
         train_adpo(
@@ -431,12 +491,26 @@ def test_what_does_not_fit_is_refused(world, tiny_model, tmp_path, more, text):
 
 def test_a_difference_that_is_not_a_number_stops_before_anybody_is_asked(train, monkeypatch):
     monkeypatch.setattr(
-        "activeduel.llm.adpo._Loop.difference", lambda _, batch: torch.full((len(batch),), math.nan)
+        "activeduel.llm.adpo_loop.Loop.difference",
+        lambda _, batch: torch.full((len(batch),), math.nan),
     )
     with pytest.raises(
         ValueError, match="reward difference: found one that is not finite in step 0"
     ):
         train(ask=lambda *_: pytest.fail("asked, and paid"))
+
+
+def test_a_gradient_that_is_not_a_number_moves_nothing(train, tmp_path, monkeypatch):
+    """The weights of the step before are kept: the last step's would be published unseen."""
+    loop = "activeduel.llm.adpo_loop.clip_grad_norm_"
+
+    def broken(weights, largest):
+        return torch.tensor(math.inf)
+
+    monkeypatch.setattr(loop, broken)
+    with pytest.raises(ValueError, match="gradient: found one that is not finite in step 0"):
+        train(pairs=2)
+    assert not (tmp_path / "policy").exists()
 
 
 def test_activations_computed_twice_give_the_same_weights(train):
@@ -445,3 +519,56 @@ def test_activations_computed_twice_give_the_same_weights(train):
     ours, theirs = (load_file(f / "adapter_model.safetensors") for f in (once, twice))
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-6)
+
+
+def test_on_the_way_held_out_pairs_are_looked_at(train, world, tiny_model, tmp_path):
+    """Before the first step, every ``eval_steps`` steps and at the end, by the weights of that moment."""
+    truth, held_out = world.pool.truth(), range(60, 100)
+    known = [pair for pair in held_out if truth[pair] in (0.0, 1.0)]
+    training = training_options(confidence_threshold=0.01, learning_rate=5e-3)
+    folder = train(pairs=22, training=training, truth=truth, held_out=held_out, eval_steps=4)
+    curve = json.loads((folder / "adpo.json").read_text())["curve"]
+    log = log_of(folder)
+    assert [point["step"] for point in curve] == [0, 4, 8, 11]
+    assert [line for line in log if "loss" not in line] == curve
+    for point in curve:
+        steps = [line for line in log if "loss" in line and line["step"] < point["step"]]
+        assert point["pairs_seen"] == sum(line["pairs"] for line in steps)
+        assert point["asked"] == sum(line["asked"] for line in steps)
+        assert point["pseudo"] == sum(line["pseudo"] for line in steps)
+        assert (point["known"], point["too_long"]) == (len(known), 0)
+    assert (curve[0]["accuracy"], curve[0]["margin"]) == (0.5, 0.0)  # it is its own reference
+    rewards = implicit_rewards(
+        world.pool, known, model_options(tiny_model), FEATURES, training, folder,
+        cache=tmp_path / "reference.sqlite",
+    )  # fmt: skip
+    towards = (rewards[:, 0] - rewards[:, 1]) * (2 * truth[known] - 1)
+    assert curve[-1]["margin"] == pytest.approx(towards.mean(), abs=1e-6)
+    assert curve[-1]["accuracy"] == (towards > 0).mean()
+    assert len({point["margin"] for point in curve}) == 4
+
+
+def test_looking_changes_nothing_that_is_trained(train, world, tiny_model):
+    model = model_options(tiny_model, lora_dropout=0.3)
+    blind = train("blind", model=model)
+    seeing = train(
+        "seeing", model=model, truth=world.pool.truth(), held_out=range(60, 80), eval_steps=1
+    )
+    assert load_bytes(seeing) == load_bytes(blind)
+
+
+def load_bytes(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_where_nothing_held_out_is_decided_there_is_no_accuracy(train, world):
+    ties = np.full(len(world.pool.pair_ids), 0.5)
+    folder = train(pairs=4, truth=ties, held_out=[70, 71])
+    curve = json.loads((folder / "adpo.json").read_text())["curve"]
+    assert [(p["step"], p["accuracy"], p["known"]) for p in curve] == [(0, None, 0), (2, None, 0)]
+    assert json.loads((train("blind", pairs=4) / "adpo.json").read_text())["curve"] == []
+
+
+def test_held_out_pairs_without_truth_are_refused(train):
+    with pytest.raises(ValueError, match="held_out: found 2 pairs, but no truth; needed"):
+        train(held_out=[70, 71])

@@ -93,8 +93,8 @@ def test_ties_and_prompts_that_are_too_long_are_counted(world, tiny_model, tmp_p
     from activeduel.llm.training import tokenizer_of
 
     model = model_options(tiny_model)
-    tokens = tokenise(world.pool, range(30), tokenizer_of(model), 256).tokens
-    lengths = [len(pair.prompt) for pair in tokens]
+    rows = tokenise(world.pool, range(30), tokenizer_of(model), 256).rows
+    lengths = [a.start for a, _ in rows]
     cut = sorted(lengths)[15]
     folder = train_dpo(
         world.pool, [(p, 1.0) for p in range(30)] + [(0, 0.5)], model,
@@ -119,7 +119,15 @@ def test_it_leaves_nothing_behind_and_nothing_changed(train, tmp_path, monkeypat
     assert not list(here.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"here", "dpo"}
     assert capfd.readouterr() == ("", "")
-    assert train(labels=[(0, 1.0)]) == folder
+
+
+def test_its_own_folder_is_returned_and_anothers_refused(train):
+    folder = train()
+    before = contents(folder)
+    assert train() == folder
+    with pytest.raises(ValueError, match=r"dpo: found the result of another .*other examples"):
+        train(labels=[(0, 1.0)])
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,7 @@
-"""Features of a pool: what they are, what they are kept under, and what happens when a run is killed."""
+"""Features of a pool: what they are, for many kinds of models, however they are batched."""
 
 import dataclasses
-import fcntl
 import json
-import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +10,15 @@ import pytest
 for package in ("torch", "transformers", "peft"):
     pytest.importorskip(package, reason=f"needs {package}: pip install 'activeduel[llm]'")
 
-import peft
 import torch
 import transformers
 
-from activeduel.llm import feature_cache
-from activeduel.llm import features as module
 from activeduel.llm.config import FeatureOptions, ModelOptions
-from activeduel.llm.feature_cache import Unfinished
-from activeduel.llm.features import features
+from activeduel.llm.features import batches, features
 from activeduel.llm.head import belief, project, refit
-from activeduel.llm.models import load_backbone, load_tokenizer
+from activeduel.llm.models import load_backbone, load_tokenizer, longest
 from activeduel.llm.rendering import encode
 from activeduel.theory import SELECTORS
-
-# peft 0.21 asks transformers 5.23 by an old name
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 def options(path, **more):
@@ -41,9 +29,10 @@ def manifest(phi):
     return json.loads((Path(phi.filename).parent / "manifest.json").read_text())
 
 
-def one_by_one(pool, path, max_length=1024, layer=-1):
+def one_by_one(pool, path, layer=-1):
     """Hidden states of every text by itself, without padding: [(states (t, d), first of response)]."""
     model = load_backbone(options(path))
+    max_length = longest(model.backbone.config, model.tokenizer, 1024)
     out = []
     for prompt, responses in zip(pool.prompts, pool.responses, strict=True):
         for response in responses:
@@ -171,61 +160,143 @@ def test_a_text_in_several_pairs_is_read_once(plain_world, tiny_model, tmp_path)
     assert np.array_equal(found[4:], found[:4, ::-1])
 
 
-def test_found_again_without_the_model(world, tiny_model, phi, monkeypatch):
-    cache = Path(phi.filename).parents[1]
-    monkeypatch.setattr(module, "load_backbone", lambda *_: pytest.fail("loaded the model again"))
-    again = features(world.pool, options(tiny_model), FeatureOptions(tokens_per_batch=99), cache)
-    assert again.filename == phi.filename
-    # labels are no part of the texts
-    other = dataclasses.replace(world.pool, gold=1 - world.pool.gold)
-    assert features(other, options(tiny_model), FeatureOptions(), cache).filename == phi.filename
+SHAPE = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+INNER = {**SHAPE, "intermediate_size": 64}
+GROUPED = {**INNER, "num_key_value_heads": 2}
+SPECIAL = {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "cls", "sep")}
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+FAMILIES = {
+    "mistral": lambda: transformers.MistralConfig(**GROUPED, sliding_window=16),
+    "mixtral": lambda: transformers.MixtralConfig(**GROUPED, **EXPERTS),
+    "qwen3": lambda: transformers.Qwen3Config(**GROUPED, head_dim=8),
+    "gemma2": lambda: transformers.Gemma2Config(**GROUPED, head_dim=8, sliding_window=16),
+    "gpt-oss": lambda: transformers.GptOssConfig(**GROUPED, **EXPERTS, **WINDOWS, head_dim=8),
+    "gpt2": lambda: transformers.GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4),
+    "pythia": lambda: transformers.GPTNeoXConfig(**INNER),
+    "opt, narrow embeddings": lambda: transformers.OPTConfig(
+        **SHAPE, ffn_dim=64, word_embed_proj_dim=16, do_layer_norm_before=False
+    ),
+    "falcon": lambda: transformers.FalconConfig(**SHAPE, alibi=True, multi_query=False),
+    "mamba": lambda: transformers.MambaConfig(
+        vocab_size=512, hidden_size=32, num_hidden_layers=2, state_size=4
+    ),
+    "modernbert": lambda: transformers.ModernBertConfig(**INNER, **SPECIAL, local_attention=16),
+    "xlm-roberta": lambda: transformers.XLMRobertaConfig(
+        **INNER, pad_token_id=0, max_position_embeddings=66
+    ),
+}
+ENCODERS = {"modernbert", "xlm-roberta"}
 
 
-def test_everything_that_changes_features_is_in_the_key(world, tiny_model, tmp_path):
-    few = dataclasses.replace(
-        world.pool,
-        pair_ids=world.pool.pair_ids[:3],
-        prompts=world.pool.prompts[:3],
-        responses=world.pool.responses[:3],
-    )
-    state = torch.get_rng_state()
-    base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    tuned = peft.get_peft_model(
-        base, peft.LoraConfig(task_type="CAUSAL_LM", r=2, init_lora_weights=False)
-    )
-    tuned.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+@pytest.fixture(params=FAMILIES)
+def family(request, tiny_model, tmp_path_factory):
+    """(name, folder) of a model of random weights, large enough that every part is felt."""
+    return request.param, random_model(FAMILIES[request.param](), tiny_model, tmp_path_factory)
+
+
+def random_model(config, tiny_model, tmp_path_factory):
+    folder, state = tmp_path_factory.mktemp("family"), torch.get_rng_state()
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim > 1:
+                weights.normal_(0, 0.15)
+    model.save_pretrained(folder)
     torch.set_rng_state(state)
-    template, weights = tmp_path / "template", tmp_path / "weights"
-    for copy in (template, weights):
-        shutil.copytree(tiny_model, copy)
-    tokenizer = load_tokenizer(options(template))
-    tokenizer.chat_template = tokenizer.chat_template.replace("|>", "|> ")
-    tokenizer.save_pretrained(template)
-    with (weights / "model.safetensors").open("r+b") as stream:
-        stream.seek(-4, 2)
-        stream.write(np.float32(0.5).tobytes())
-    plain, usual = options(tiny_model), FeatureOptions()
-    moved = dataclasses.replace(few, responses=few.responses[::-1])
-    variants = [
-        (few, plain, usual, None),
-        (few, plain, FeatureOptions(max_length=20), None),
-        (few, plain, FeatureOptions(layer=1), None),
-        (few, plain, FeatureOptions(pooling="mean"), None),
-        (few, options(tiny_model, dtype="bfloat16"), usual, None),
-        (few, options(tiny_model, attn_implementation="eager"), usual, None),
-        (few, plain, usual, tmp_path / "adapter"),
-        (few, options(template), usual, None),
-        (few, options(weights), usual, None),
-        (moved, plain, usual, None),
+    load_tokenizer(options(tiny_model)).save_pretrained(folder)
+    return folder
+
+
+def test_every_family_reads_a_text_alike_in_any_batch(family, world, tmp_path):
+    """Within 1e-5 of each text by itself, and with the same picks."""
+    name, folder = family
+    found = [
+        features(
+            world.pool, options(folder), FeatureOptions(tokens_per_batch=size), tmp_path / str(size)
+        )
+        for size in (1, 3000)
     ]
-    cache = tmp_path / "cache"
-    made = [features(*v[:3], cache, adapter=v[3]) for v in variants]
-    assert len({m.filename for m in made}) == len(variants)
-    assert all(not np.array_equal(m, made[0]) for i, m in enumerate(made[1:], 1) if i != 5)
-    # and what changes nothing is not: a copy of the model elsewhere
-    shutil.copytree(tiny_model, tmp_path / "copy")
-    again = features(few, options(tmp_path / "copy"), usual, cache)
-    assert again.filename == made[0].filename
+    alone = one_by_one(world.pool, folder)
+    wanted = np.stack([s[t:].mean(axis=0) if name in ENCODERS else s[-1] for s, t in alone])
+    for phi in found:
+        phi = phi.reshape(len(wanted), -1)
+        assert np.allclose(phi, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+    assert picks(world.pool, found[0]) == picks(world.pool, found[1])
+    assert manifest(found[0])["facts"]["pooling_used"] == ("mean" if name in ENCODERS else "last")
+
+
+def test_layers_of_other_widths(world, tiny_model, tmp_path, tmp_path_factory):
+    """OPT-350m ends narrower than it is inside."""
+    folder = random_model(FAMILIES["opt, narrow embeddings"](), tiny_model, tmp_path_factory)
+    for layer, width in ((-1, 16), (1, 32), (0, 32), (-3, 32)):
+        found = features(world.pool, options(folder), FeatureOptions(layer=layer), tmp_path)
+        alone = np.stack([s[-1] for s, _ in one_by_one(world.pool, folder, layer=layer)])
+        assert found.shape == (120, 2, width)
+        assert np.allclose(found.reshape(-1, width), alone, rtol=1e-5, atol=1e-4)
+
+
+LONG_ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 24,
+             "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}  # fmt: skip
+
+
+def test_positions_of_a_long_neighbour_change_nothing(
+    world, tiny_model, tmp_path, tmp_path_factory
+):
+    """Phi-3's long versions turn every text of a batch as its longest one wants it."""
+    config = transformers.Phi3Config(
+        **GROUPED, rope_parameters=LONG_ROPE, max_position_embeddings=512, pad_token_id=0
+    )
+    folder = random_model(config, tiny_model, tmp_path_factory)
+    alone = np.stack([states[-1] for states, _ in one_by_one(world.pool, folder)])
+    found = features(world.pool, options(folder), FeatureOptions(), tmp_path)
+    assert np.allclose(found.reshape(alone.shape), alone, rtol=1e-5, atol=1e-4)
+
+
+def test_no_batch_stands_on_both_sides_of_a_turn():
+    lengths = np.array([3, 9, 4, 4, 2])
+    assert [b.tolist() for b in batches(lengths, 99)] == [[1, 2, 3, 0, 4]]
+    assert [b.tolist() for b in batches(lengths, 99, turn=3)] == [[1, 2, 3], [0, 4]]
+    assert [b.tolist() for b in batches(lengths, 99, turn=9)] == [[1, 2, 3, 0, 4]]
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_last_token_is_the_texts_own_with_padding_on_either_side(
+    plain_world, tiny_model, tmp_path, side, pooling
+):
+    """As transformers pads a batch itself, with its mask."""
+    pool, tokenizer = plain_world.pool, load_tokenizer(options(tiny_model))
+    chosen = FeatureOptions(pooling=pooling)
+    found = features(pool, options(tiny_model), chosen, tmp_path).reshape(-1, 64)[:8]
+    rows = [(p, r) for p, both in zip(pool.prompts, pool.responses, strict=True) for r in both][:8]
+    texts = encode(tokenizer, rows, 1024)
+    tokenizer.padding_side = side
+    batch = tokenizer.pad({"input_ids": [t.ids.tolist() for t in texts]}, return_tensors="pt")
+    with torch.inference_mode():
+        states = load_backbone(options(tiny_model)).backbone(**batch).last_hidden_state
+    own = [s[m.bool()].numpy() for s, m in zip(states, batch["attention_mask"], strict=True)]
+    starts = [t.response if pooling == "mean" else -1 for t in texts]
+    wanted = np.stack([s[start:].mean(axis=0) for s, start in zip(own, starts, strict=True)])
+    assert batch["attention_mask"].min() == 0
+    assert np.allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_a_pair_whose_roles_the_template_refuses_is_named(world, tiny_model, tmp_path):
+    """Gemma's and Mistral's know no system; what is said in the pair stays out of the message."""
+    copy = tmp_path / "template"
+    transformers.AutoModel.from_pretrained(tiny_model, dtype=torch.float32).save_pretrained(copy)
+    tokenizer = load_tokenizer(options(tiny_model))
+    tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception(messages[0].content) }}{% endif %}x"
+    tokenizer.save_pretrained(copy)
+    system = {"role": "system", "content": "a secret"}
+    prompts = [*world.pool.prompts]
+    prompts[5] = (system, *prompts[5])
+    pool = dataclasses.replace(world.pool, prompts=tuple(prompts))
+    with pytest.raises(ValueError, match=r"pair '.*roles system, user.*refuses") as error:
+        features(pool, options(copy), FeatureOptions(), tmp_path / "cache")
+    assert pool.pair_ids[5] in str(error.value) and "secret" not in str(error.value)
 
 
 def test_progress_counts_pairs_and_tokens(world, tiny_model, tmp_path):
@@ -256,170 +327,3 @@ def test_a_state_that_is_not_finite_names_the_pair_and_no_text(world, tiny_model
         features(world.pool, options(broken), FeatureOptions(), tmp_path / "cache")
     words = world.pool.prompts[0][0]["content"]
     assert words not in str(error.value)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from activeduel.llm import features as module, feature_cache
-from activeduel.llm.config import FeatureOptions, ModelOptions
-from activeduel.llm.data import read_pool
-from activeduel.llm.text_world import data_options
-where, after, world, model, cache = sys.argv[1:]
-module.BLOCK, count = 16, 0
-
-def die(*_, **__):
-    global count
-    count += 1
-    if count > int(after):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-owner, name = {
-    "before the journal": (feature_cache, "_checksum"),
-    "before publishing": (feature_cache, "publish_folder"),
-    "before a block": (module.Unfinished, "add"),
-}[where]
-real = getattr(owner, name)
-setattr(owner, name, lambda *a, **k: (die(), real(*a, **k))[1])
-pool = read_pool(data_options(Path(world)))
-module.features(pool, ModelOptions(model, device="cpu"), FeatureOptions(tokens_per_batch=400), Path(cache))
-"""
-
-
-@pytest.mark.parametrize(
-    ("where", "after", "done"),
-    [("before a block", 0, 0), ("before the journal", 3, 48), ("before publishing", 0, 240)],
-)
-def test_killed_at_any_moment_it_goes_on(
-    world, tiny_model, tmp_path, monkeypatch, where, after, done
-):
-    """What was recorded is kept, what was not is redone; the end is the same, bit for bit."""
-    chosen = FeatureOptions(tokens_per_batch=400)
-    whole = features(world.pool, options(tiny_model), chosen, tmp_path / "whole")
-    cache = tmp_path / "cache"
-    words = [where, after, world.folder, tiny_model, cache]
-    child = subprocess.run([sys.executable, "-c", KILLED, *map(str, words)], check=False)
-    assert child.returncode == -signal.SIGKILL
-    assert not [p for p in cache.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    started = []
-    real = Unfinished.__init__
-    monkeypatch.setattr(
-        Unfinished,
-        "__init__",
-        lambda self, *a: (real(self, *a), started.append(self.done.sum()))[0],
-    )
-    found = features(world.pool, options(tiny_model), chosen, cache)
-    assert done <= started[0] < done + 16 and np.array_equal(found, whole)
-    assert {p.name for p in cache.iterdir()} == {Path(found.filename).parent.name, "hashes.json"}
-
-
-SLOTS = np.array([0, 1, 2, 0, 3, 4])  # the fourth response is the first text again
-VALUES = np.arange(20, dtype=np.float32).reshape(5, 4)
-
-
-def begin(cache):
-    return Unfinished(cache, {"a": 1}, SLOTS, 4)
-
-
-def journal_of(cache):
-    return next(cache.glob(".tmp-*")) / "journal"
-
-
-def test_blocks_come_back_in_any_order(tmp_path):
-    work = begin(tmp_path)
-    work.add(np.array([3, 0]), VALUES[[3, 0]])
-    assert begin(tmp_path).done.tolist() == [True, False, False, True, False]
-    work = begin(tmp_path)
-    work.add(np.array([1, 2, 4]), VALUES[[1, 2, 4]])
-    assert np.array_equal(work.publish({}).reshape(6, 4), VALUES[SLOTS])
-
-
-def cut(cache):
-    path = journal_of(cache)
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def nonsense(cache):
-    path = journal_of(cache)
-    path.write_bytes(path.read_bytes()[:-8] + b"\xff" * 8)
-
-
-def other_numbers(cache):
-    path = journal_of(cache).with_name("features.npy")
-    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
-
-
-@pytest.mark.parametrize("damage", [cut, nonsense, other_numbers])
-def test_a_block_that_is_not_whole_is_made_again(tmp_path, damage):
-    work = begin(tmp_path)
-    work.add(np.array([0, 1]), VALUES[:2])
-    work.add(np.array([2, 4]), VALUES[[2, 4]])
-    damage(tmp_path)
-    work = begin(tmp_path)
-    assert work.done.tolist() == [True, True, False, False, False]
-    work.add(np.array([2, 3, 4]), VALUES[2:])
-    assert begin(tmp_path).done.all()
-    assert np.array_equal(work.publish({}).reshape(6, 4), VALUES[SLOTS])
-
-
-def test_an_array_that_was_never_whole_starts_anew(tmp_path):
-    begin(tmp_path).add(np.array([0, 1]), VALUES[:2])
-    journal_of(tmp_path).with_name("features.npy").write_bytes(b"\x93NUM")
-    assert not begin(tmp_path).done.any()
-
-
-def test_no_room_is_said_before_the_work(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(ValueError, match="found no room for 0.0 GiB of features"):
-        begin(tmp_path)
-
-
-def test_damaged_features_are_named_and_kept(world, tiny_model, phi, tmp_path):
-    folder = Path(phi.filename).parent
-    mine = tmp_path / folder.name
-    shutil.copytree(folder, mine)
-    with (mine / "features.npy").open("r+b") as stream:
-        stream.seek(-1, 2)
-        stream.write(b"\x00\x00")
-    before = (mine / "features.npy").read_bytes()
-    with pytest.raises(
-        ValueError, match=r"features\.npy: found a file that is missing or not the one"
-    ):
-        features(world.pool, options(tiny_model), FeatureOptions(), tmp_path)
-    assert (mine / "features.npy").read_bytes() == before
-    (mine / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json: found no readable JSON"):
-        features(world.pool, options(tiny_model), FeatureOptions(), tmp_path)
-
-
-def test_features_of_something_else_are_refused(world, tiny_model, phi, tmp_path):
-    folder = Path(phi.filename).parent
-    mine = tmp_path / folder.name
-    shutil.copytree(folder, mine)
-    theirs = json.loads((mine / "manifest.json").read_text())
-    theirs["key"]["layer"] = 1
-    (mine / "manifest.json").write_text(json.dumps(theirs))
-    with pytest.raises(ValueError, match=r"features of something else \(layer differ\)"):
-        features(world.pool, options(tiny_model), FeatureOptions(), tmp_path)
-    begin(tmp_path)
-    (journal_of(tmp_path).parent / "key.json").write_text('{"a": 2}')
-    with pytest.raises(ValueError, match="unfinished features of something else"):
-        begin(tmp_path)
-
-
-def test_two_runs_do_not_make_the_same_features(tmp_path):
-    key = {"a": 1}
-    lock = tmp_path / f".tmp-{feature_cache.folder_of(tmp_path, key).name}.lock"
-    with lock.open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        with (
-            pytest.raises(ValueError, match="another run is making the same features"),
-            feature_cache.alone(tmp_path, key),
-        ):
-            pass
-    with feature_cache.alone(tmp_path, key):
-        assert lock.exists()
-    assert not lock.exists()

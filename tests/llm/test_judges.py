@@ -217,7 +217,20 @@ def test_generative_settings_are_checked_before_the_model_is_loaded(world):
     for settings, found in (
         ({"template": "{prompt}"}, "without {response_a}, {response_b}"),
         ({"verdicts": {"a": "("}}, "do not name a and b"),
+        (
+            {"template": "{prompt} {response_a} {response_b} {rubric}"},
+            "{rubric}, which nothing fills",
+        ),
         ({"max_new_tokens": 0}, "max_new_tokens 0"),
+        ({"max_new_tokens": 16, "max_length": 16}, "max_new_tokens 16 of max_length 16"),
+        ({"max_length": -3}, "max_length -3"),
     ):
         with pytest.raises(ValueError, match=rf"'judge' \(generative\): found .*{found}"):
             judge("generative", "nowhere", world.pool, **settings)
+
+
+def test_a_model_without_room_for_a_question_is_no_judge(tiny_model, world):
+    """It could read nothing, and every question would be charged."""
+    teacher = judge("generative", tiny_model, world.pool, max_new_tokens=4000)
+    with pytest.raises(ValueError, match="room beside max_new_tokens"):
+        list(teacher.answers([question(world.pool, 0)]))

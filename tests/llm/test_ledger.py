@@ -197,7 +197,7 @@ def foreign(path):
 def newer(path):
     opened(path).close()
     base = sqlite3.connect(path)
-    base.execute("PRAGMA user_version = 2")
+    base.execute("PRAGMA user_version = 3")
     base.close()
 
 
@@ -207,6 +207,26 @@ def edited(path):
         ledger.answer(question(0).key, 1.0)
     base = sqlite3.connect(path)
     base.execute("UPDATE query SET preference = 0")
+    base.commit()
+    base.close()
+
+
+def slower(path):
+    with opened(path) as ledger:
+        ledger.note_stage("dual", 0, "ask", 0.5, 7)
+    base = sqlite3.connect(path)
+    base.execute("UPDATE event SET seconds = 5")
+    base.commit()
+    base.close()
+
+
+def shortened(path):
+    """Rows taken away, by somebody who first takes away what forbids it."""
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+    base = sqlite3.connect(path)
+    base.execute("DROP TRIGGER query_stays")
+    base.execute("DELETE FROM query")
     base.commit()
     base.close()
 
@@ -223,11 +243,23 @@ def truncated(path):
         (lambda path: path.touch(), "an empty file"),
         (lambda path: path.mkdir(), "no plain file"),
         (foreign, "an SQLite file that is no ledger"),
-        (newer, "a ledger of format 2"),
+        (newer, "a ledger of format 3"),
         (edited, "a damaged row in its table 'query'"),
+        (slower, "a damaged row in its table 'event'"),
+        (shortened, "tables that were changed by hand"),
         (truncated, "damaged"),
     ],
-    ids=["text", "empty", "folder", "foreign", "newer", "edited", "truncated"],
+    ids=[
+        "text",
+        "empty",
+        "folder",
+        "foreign",
+        "newer",
+        "edited",
+        "slower",
+        "shortened",
+        "truncated",
+    ],
 )
 def test_what_is_no_ledger_is_named_and_kept(path, make, found):
     path.parent.mkdir()
@@ -245,7 +277,8 @@ def test_no_flipped_byte_changes_what_is_read(path):
         ledger.ask([question(n) for n in range(8)])
         ledger.answer_all([(question(n).key, 1.0, "") for n in range(8)])
         ledger.record("dual", 0, "evaluation", {"accuracy": 0.75})
-        good = ledger.rows("dual"), ledger.records()
+        ledger.note_stage("dual", 0, "ask", 0.5, 7)
+        good = ledger.rows("dual"), ledger.records(), ledger.stages()
     content, refused, draw = path.read_bytes(), 0, random.Random(0)
     written = [i for i, byte in enumerate(content) if byte]
     for place in draw.sample(written, 150):
@@ -253,15 +286,37 @@ def test_no_flipped_byte_changes_what_is_read(path):
         broken.write_bytes(content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :])
         try:
             with Ledger.reading(broken) as ledger:
-                assert (ledger.rows("dual"), ledger.records()) == good, place
+                found = ledger.rows("dual"), ledger.records(), ledger.stages()
+                assert found == good, place
         except ValueError as error:
             assert "broken.sqlite" in str(error)
             refused += 1
     assert refused > 75  # the others lie in what SQLite does not use
 
 
+@pytest.mark.parametrize("table", ["meta", "query", "record", "event"])
+def test_no_row_can_be_taken_away(path, table):
+    """Seals notice a row that was changed, not one that is gone: the file itself refuses that."""
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+        ledger.record("dual", 0, "evaluation", {"accuracy": 0.75})
+        ledger.note_stage("dual", 0, "ask", 0.5, 7)
+    base = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError, match="a ledger keeps every row"):
+        base.execute(f"DELETE FROM {table}")
+    base.close()
+    with opened(path) as ledger:
+        assert (len(ledger.rows("dual")), len(ledger.records()), len(ledger.stages())) == (1, 1, 1)
+
+
+def test_a_folder_in_place_of_the_lock_is_named(path):
+    path.with_name(f"{path.name}.lock").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"found no way to lock it \(ledger\.sqlite\.lock"):
+        opened(path)
+
+
 def test_reading_needs_a_ledger_and_never_writes(path):
-    with pytest.raises(ValueError, match="found no file"):
+    with pytest.raises(ValueError, match="found no ledger; needed one. Use run first"):
         Ledger.reading(path)
     opened(path).close()
     before = path.read_bytes()

@@ -1,10 +1,11 @@
-"""Loading a model as phi: text, tokens, bodies without heads, adapters, and what is refused."""
+"""Loading a model as phi: bodies without heads, adapters, and what is refused."""
 
 import dataclasses
+import gc
 import json
 import shutil
+import weakref
 
-import numpy as np
 import pytest
 
 for package in ("torch", "transformers", "peft"):
@@ -16,10 +17,8 @@ import transformers
 
 from activeduel.llm import models
 from activeduel.llm.config import ModelOptions
-from activeduel.llm.models import load_backbone, load_tokenizer, render, weights_identity
-from activeduel.llm.rendering import encode
+from activeduel.llm.models import load_backbone, weights_identity
 
-CHAT = ({"role": "user", "content": "hello"},)
 IDS = torch.tensor([[5, 9, 30, 7], [8, 8, 2, 40]])
 
 
@@ -29,11 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 def options(path, **more):
     return ModelOptions(str(path), device="cpu", **more)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_model):
-    return load_tokenizer(options(tiny_model))
 
 
 def states(model):
@@ -60,50 +54,12 @@ def kept_generator():
     torch.set_rng_state(state)
 
 
-def test_plain_text_is_joined_and_ends(tokenizer):
-    """TRL's rule: what the trainers see is what the features are of."""
-    assert render(tokenizer, "Say hi.", " Hi.") == ("Say hi.", "Say hi. Hi.</s>")
-    assert render(tokenizer, "Say hi.", " Hi.</s>")[1] == "Say hi. Hi.</s>"
-
-
-def test_a_conversation_goes_through_the_chat_template(tokenizer):
-    start, full = render(tokenizer, CHAT, "there")
-    assert full.startswith(start) and start.endswith("<|assistant|>") and "there" in full
-    assert full == render(tokenizer, CHAT, ({"role": "assistant", "content": "there"},))[1]
-    assert full == render(tokenizer, "hello", ({"role": "assistant", "content": "there"},))[1]
-
-
-def test_a_conversation_without_a_template_is_its_contents(tokenizer, tiny_model):
-    bare = load_tokenizer(options(tiny_model))
-    bare.chat_template = None
-    assert render(bare, CHAT, "there") == ("hello\n\n", "hello\n\nthere</s>")
-
-
-def test_tokens_start_once_and_know_where_the_response_is(tokenizer):
-    plain, chat = encode(tokenizer, [("green tree", " tall tree"), (CHAT, "tall tree")], 99)
-    for text in (plain, chat):  # the template writes the first token itself
-        assert text.ids[0] == tokenizer.bos_token_id and tokenizer.bos_token_id not in text.ids[1:]
-        assert text.ids[-1] == tokenizer.eos_token_id and text.cut == 0
-    assert tokenizer.decode(plain.ids[plain.response :]) == " tall tree</s>"
-    assert tokenizer.decode(chat.ids[chat.response :]) == "tall tree</s>"
-
-
-def test_what_is_too_long_loses_its_beginning_but_for_the_first_token(tokenizer):
-    row = ("one two three four", " five six")
-    (whole,) = encode(tokenizer, [row], 99)
-    (end,) = encode(tokenizer, [row], 8)
-    assert end.ids.tolist() == [whole.ids[0], *whole.ids[-7:]] and end.cut == len(whole.ids) - 8
-    assert end.ids[end.response] == whole.ids[whole.response] or end.response == 1
-    (start,) = encode(tokenizer, [row], 8, "keep_start")
-    assert np.array_equal(start.ids, whole.ids[:8])
-
-
 def test_the_body_alone_gives_the_models_hidden_states(tiny_model):
     model = load_backbone(options(tiny_model))
     whole = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     with torch.inference_mode():
         assert torch.equal(model.backbone(input_ids=IDS).last_hidden_state, states(whole))
-    assert model.causal and (model.dimension, model.layers) == (64, 2)
+    assert model.causal and model.widths == (64, 64, 64, 64)
     assert not any("lm_head" in name for name, _ in model.backbone.named_parameters())
     assert not any(p.requires_grad for p in model.backbone.parameters())
 
@@ -127,6 +83,27 @@ def test_adapters_of_any_task_serve(tiny_model, tmp_path, kept_generator, kind, 
     assert not torch.allclose(found, plain, rtol=1e-2)
 
 
+class Trainer:
+    """Holds a model and itself, as TRL's trainers do."""
+
+    def __init__(self, model):
+        self.model, self.me = model, self
+
+
+def test_a_model_that_a_trainer_left_is_freed_before_the_next_is_loaded(tiny_model):
+    model = transformers.AutoModel.from_pretrained(tiny_model, dtype=torch.float32)
+    left = weakref.ref(model)
+    gc.disable()  # as between two of its own rounds
+    try:
+        Trainer(model)
+        del model
+        assert left() is not None
+        load_backbone(options(tiny_model))
+        assert left() is None
+    finally:
+        gc.enable()
+
+
 def test_an_encoder_is_known_by_what_it_does(tmp_path, kept_generator):
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -140,7 +117,7 @@ def test_an_encoder_is_known_by_what_it_does(tmp_path, kept_generator):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]")
     transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
     model = load_backbone(options(tmp_path))  # without the pooler, which phi does not use
-    assert not model.causal and model.dimension == 32
+    assert not model.causal and model.widths[-1] == 32
     assert models.longest(model.backbone.config, model.tokenizer, 4096) == 512
 
 
@@ -254,3 +231,49 @@ def test_a_sharded_model_is_hashed_by_its_index(tiny_model, tmp_path):
     (tmp_path / shards[1]).unlink()
     with pytest.raises(ValueError, match=f"found no {shards[1]}"):
         weights_identity(options(tmp_path))
+
+
+SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 2}  # fmt: skip
+REFUSED = {
+    "encoder-decoder": (transformers.T5Config(d_model=32, d_ff=64, num_layers=1, num_heads=2), "t5"),
+    "no hidden states from tokens alone": (
+        transformers.ViTConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                               num_attention_heads=2, image_size=28, patch_size=14),
+        "vit",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_no_model_of_texts_is_refused_in_words(tiny_model, tmp_path, kept_generator, why):
+    config, kind = REFUSED[why]
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    words = why.replace("no hidden", "makes no hidden")
+    with pytest.raises(ValueError, match=f"({kind}).*{words}|{words} .{kind}"):
+        load_backbone(options(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_few_huge_dimensions_do_not_make_an_encoder_causal(
+    tiny_model, tmp_path, kept_generator, dtype
+):
+    """What later tokens change is small beside them, and large beside all others."""
+    torch.manual_seed(0)
+    model = transformers.BertModel(transformers.BertConfig(**SMALL), add_pooling_layer=False)
+    model.encoder.layer[-1].output.LayerNorm.bias.data[3] = 1e4
+    model.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / name, tmp_path)
+    assert not load_backbone(options(tmp_path, dtype=dtype)).causal
+
+
+def test_positions_are_counted_as_the_model_counts_them(tiny_model):
+    tokenizer = models.load_tokenizer(options(tiny_model))  # it takes 2048 tokens
+    for config, length in (
+        (transformers.LlamaConfig(**SMALL, max_position_embeddings=100), 100),
+        (transformers.XLMRobertaConfig(max_position_embeddings=102, pad_token_id=1), 100),
+        (transformers.XLNetConfig(), 1024),  # says -1
+        (transformers.BloomConfig(), 1024),
+    ):
+        assert models.longest(config, tokenizer, 1024) == length

@@ -20,6 +20,7 @@ from activeduel.llm.teachers.people_files import (
     keep,
     open_questions,
     replies_in,
+    require_known,
 )
 
 
@@ -64,7 +65,7 @@ def test_questions_go_out_and_answers_come_back_undone(data, folder):
     teacher, questions = people(data, folder), [question(data, i) for i in range(8)]
     assert teacher.capacity().tolist() == [1] * 8
     answers, rows = waits(teacher, questions)
-    assert answers == [] and [r["pair_id"] for r in rows] == list(data.pair_ids)
+    assert answers == [] and sorted(r["pair_id"] for r in rows) == list(data.pair_ids)
     lines = [f"{r['key']},{left_is_better(r)}" for r in rows]
     write(folder, "\n".join(["key,preference", *lines]))
     assert said(teacher, questions) == {q.key: 1.0 for q in questions}  # left is response a
@@ -78,8 +79,7 @@ def test_partial_answers_are_used_and_only_the_rest_stays_open(data, folder):
     _, rows = waits(teacher, questions)
     write(folder, f"preference,key,comment\ntie,{rows[1]['key']},hm\n,{rows[2]['key']},later\n")
     answers, left = waits(teacher, questions)
-    assert [(a.key, a.preference) for a in answers] == [("1/0", 0.5)]
-    assert [r["pair_id"] for r in left] == ["pair 0", "pair 2"]
+    assert [a.preference for a in answers] == [0.5] and left == [rows[0], rows[2]]
 
 
 def test_what_people_see_hides_arm_and_key_and_spreads_the_order(folder):
@@ -104,10 +104,12 @@ def test_answers_that_are_there_are_committed_before_the_run_waits(data, folder,
         ]
         with pytest.raises(Waiting, match=r"1 open questions in .*questions\.jsonl"):
             ask_all(ledger, {"team": teacher}, asked)
-        assert [r.preference for r in ledger.rows("dual")] == [1.0, None]
+        known = {r.pair_id: r.preference for r in ledger.rows("dual")}
+        assert known == {rows[0]["pair_id"]: 1.0, rows[1]["pair_id"]: None}
         assert typed(folder, left_is_better(rows[1]))[0] == 1
         assert ask_all(ledger, {"team": teacher}, asked) == {"0/0": 1.0, "1/0": 1.0}
-        assert [(r.asks, r.note[:5]) for r in ledger.rows("dual")] == [(1, "shown"), (2, "shown")]
+        asks = {r.pair_id: (r.asks, r.note[:5]) for r in ledger.rows("dual")}
+        assert asks == {rows[0]["pair_id"]: (1, "shown"), rows[1]["pair_id"]: (2, "shown")}
 
 
 def test_arms_that_ask_the_same_share_one_question_and_one_answer(data, folder):
@@ -117,6 +119,27 @@ def test_arms_that_ask_the_same_share_one_question_and_one_answer(data, folder):
     assert len(rows) == 1
     write(folder, f"key,preference\n{rows[0]['key']},{left_is_better(rows[0])}\n")
     assert said(teacher, questions) == {"dual": 1.0, "random": 1.0}
+
+
+def test_arms_that_share_the_people_find_all_their_questions_in_one_file(data, folder):
+    """In the order of the keys: it says nothing of who asks, or how much it is wanted."""
+    teacher = people(data, folder)
+    waits(teacher, [question(data, i, key=f"dual {i}") for i in (5, 2)])
+    with pytest.raises(Waiting) as error:
+        list(teacher.answers([question(data, i, key=f"random {i}") for i in (2, 7, 1)]))
+    assert error.value.open == 4
+    keys = [q.key for q in open_questions(folder)]
+    assert keys == sorted(keys) and len(keys) == 4
+    typed(folder, "a\n" * 3)
+    with pytest.raises(Waiting) as error:  # what was answered meanwhile is no longer asked
+        list(teacher.answers([question(data, 4, key="random 4"), question(data, 2, key="dual 2")]))
+    assert error.value.open == len(open_questions(folder)) <= 3
+
+
+def test_several_waits_count_each_file_once(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    found = Waiting.together([Waiting((one, 3)), Waiting((two, 1)), Waiting((one, 5))])
+    assert found.places == ((one, 5), (two, 1)) and found.open == 6
 
 
 def test_conversations_and_any_text_survive_the_way(folder):
@@ -153,8 +176,8 @@ def test_answers_may_be_json_lines_and_name_the_pair(data, folder, name):
             4,
             "another answer to question {0} than .* line 2",
         ),
-        ("key,pair_id,preference\n{0},pair 1,a\n", 2, "'pair 1' beside the key of another pair"),
-        ("key;preference\n{0};a\n", 2, "columns"),
+        ("key,pair_id,preference\n{0},pair 7,a\n", 2, "'pair 7' beside the key of another pair"),
+        ("key|preference\n{0}|a\n", 2, "columns"),
         ("key,preference\n,a\n", 2, "no key and no pair_id"),
         ("key,preference\n{0}\n", 2, "1 cells"),
     ],
@@ -218,18 +241,18 @@ def test_at_the_terminal_each_answer_is_kept_before_the_next_question(data, fold
     words = [left_is_better(r) for r in rows]
     count, shown = typed(folder, f"{words[0]}\nwhat?\n{words[1].upper()} \nq\n")
     assert count == 2 and shown.count("Which is better?") == 4 and "[3 of 4]" in shown
-    assert [q.pair_id for q in open_questions(folder)] == ["pair 2", "pair 3"]
+    assert [q.key for q in open_questions(folder)] == [r["key"] for r in rows[2:]]
     count, _ = typed(folder, "t\n")  # and the end of the input
     assert count == 1
     answers, left = waits(teacher, questions)
-    assert [a.preference for a in answers] == [1.0, 1.0, 0.5] and len(left) == 1
+    assert sorted(a.preference for a in answers) == [0.5, 1.0, 1.0] and len(left) == 1
     assert len((folder / TYPED).read_text().splitlines()) == 3
     assert typed(folder, "tie\n")[0] == 1 and typed(folder, "a\n")[0] == 0
     assert open_questions(folder) == []
 
 
 def test_a_broken_terminal_loses_no_answer(data, folder):
-    waits(people(data, folder), [question(data, i) for i in range(3)])
+    _, rows = waits(people(data, folder), [question(data, i) for i in range(3)])
     kept = []
 
     def commit(shown, preference):
@@ -240,7 +263,7 @@ def test_a_broken_terminal_loses_no_answer(data, folder):
 
     with pytest.raises(KeyboardInterrupt):
         typed(folder, "a\nb\na\n", commit)
-    assert [q.pair_id for q in open_questions(folder)] == ["pair 2"]
+    assert [q.key for q in open_questions(folder)] == [rows[2]["key"]]
 
 
 def test_a_response_cannot_steer_the_terminal(folder):
@@ -256,12 +279,13 @@ def test_without_questions_there_is_nothing_to_do(data, folder):
     assert not folder.exists() and open_questions(folder) == []
 
 
-def test_a_spreadsheet_writes_what_we_read(data, folder):
-    """Byte order mark, quoted cells, \\r\\n, empty lines."""
+@pytest.mark.parametrize("divider", [",", ";"])
+def test_a_spreadsheet_writes_what_we_read(data, folder, divider):
+    """Byte order mark, quoted cells, \\r\\n, empty lines; semicolons where the comma is a decimal sign."""
     teacher, questions = people(data, folder), [question(data, 0)]
     _, [row] = waits(teacher, questions)
     cells = io.StringIO()
-    table = csv.writer(cells, quoting=csv.QUOTE_ALL)
+    table = csv.writer(cells, quoting=csv.QUOTE_ALL, delimiter=divider)
     table.writerows([["key", "preference"], [row["key"], f" {left_is_better(row).upper()} "]])
     write(folder, "\ufeff" + cells.getvalue() + "\r\n")
     assert said(teacher, questions) == {"0/0": 1.0}
@@ -279,3 +303,33 @@ def test_a_file_of_answers_is_read_before_it_is_taken(tmp_path, name, text, foun
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=found):
         list(replies_in(tmp_path / name))
+
+
+def test_a_file_of_answers_that_nobody_would_read_is_an_error(data, folder):
+    """Else the run would wait for ever."""
+    teacher, questions = people(data, folder), [question(data, 0)]
+    waits(teacher, questions)
+    write(folder, "PK", "answers.csv~")  # an editor's copy is none of them
+    assert waits(teacher, questions)[0] == []
+    write(folder, "PK", "answers.xlsx")
+    with pytest.raises(ValueError, match=r"answers\.xlsx: found a file ending in '\.xlsx'"):
+        list(teacher.answers(questions))
+
+
+def test_answers_to_questions_that_nobody_asked_are_named_before_they_are_taken(data, folder):
+    _, rows = waits(people(data, folder), [question(data, i) for i in range(2)])
+    write(folder, f"key,preference\n{rows[0]['key']},a\n")
+    mine = folder.parent / "mine.csv"
+    mine.write_text("key,preference\n" + "".join(f"{row['key']},a\n" for row in rows))
+    require_known(mine, folder)  # open, or answered before
+    mine.write_text("key,preference\nabc,a\n")
+    with pytest.raises(ValueError, match="mine.csv, line 2: found the unknown key 'abc'"):
+        require_known(mine, folder)
+
+
+def test_a_file_of_questions_that_was_changed_is_named(data, folder):
+    write(folder, '{"key": "abc"}\n', QUESTIONS)
+    with pytest.raises(
+        ValueError, match="questions.jsonl, line 1: found columns key; needed the file"
+    ):
+        open_questions(folder)

@@ -150,6 +150,21 @@ def test_a_second_process_on_the_same_run_is_sent_away(copied):
         pipeline.run(build(flat))
 
 
+@pytest.mark.parametrize("method", ["head", "reward"])
+def test_a_pool_where_nobody_knows_who_is_right_is_bought_and_trained_on(made, tmp_path, method):
+    """The usual start: people or judges, and no gold. Only the accuracy is missing, and said to be."""
+    flat = {**tiny_runs.without_truth(made[0]), "output_dir": str(tmp_path), "method": method}
+    folder = pipeline.run(build(flat))
+    assert (folder / "reward").is_dir()
+    evaluations = [v for _, _, name, v in tiny_runs.facts(folder) if name == "evaluation"]
+    assert evaluations and all(e["asked"] > 0 for e in evaluations)
+    assert (
+        {e["accuracy"] for e in evaluations}
+        == {e["length_accuracy"] for e in evaluations}
+        == {None}
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory):
     """A run of method reward that trains after every second round, and at the end."""

@@ -42,6 +42,12 @@ def asking(world, tmp_path):
         ledger.close()
 
 
+def policy(folder, arm):
+    """What the ledger says of an arm's trained policy."""
+    (found,) = (v for a, _, name, v in tiny_runs.facts(folder) if (a, name) == (arm, "policy"))
+    return found
+
+
 def put(questions, step, pairs):
     """Ask about the training pairs number ``pairs``."""
     rows = [int(questions.arm.train[i]) for i in pairs]
@@ -125,9 +131,11 @@ def test_pseudo_labels_cost_nothing_and_are_nobodys_answers(asking):
 
 @pytest.fixture(scope="module")
 def made(world, tiny_model, tmp_path_factory):
-    """A finished ADPO run with DPO beside it: two epochs, so that pairs are met twice."""
+    """A finished ADPO run with both rivals beside it: two epochs, so that pairs are met twice."""
     out = tmp_path_factory.mktemp("adpo")
-    changes = {**ADPO, "budget": 40, "num_train_epochs": 2, "dpo_baseline": True}
+    changes = {
+        **ADPO, "baselines": ["random"], "dpo_baseline": True, "budget": 40, "num_train_epochs": 2,
+    }  # fmt: skip
     flat = tiny_runs.options(world.folder, out, tiny_model, **changes)
     return flat, pipeline.run(build(flat))
 
@@ -141,9 +149,7 @@ def test_a_run_asks_within_its_budget_and_believes_itself_where_it_is_sure(made,
     assert len({row.pair_id for row in labels}) == len(labels)
     truth = dict(zip(world.pool.pair_ids, world.pool.truth(), strict=True))
     known = [row for row in said if truth[row.pair_id] in (0.0, 1.0)]
-    (told,) = (
-        v for arm, _, name, v in tiny_runs.facts(folder) if (arm, name) == ("adpo/0", "policy")
-    )
+    told = policy(folder, "adpo/0")
     assert (told["asked"], told["pseudo"], told["pseudo_known"]) == (
         len(labels),
         len(said),
@@ -160,7 +166,45 @@ def test_dpo_beside_it_has_every_training_pair_labelled_once(made):
     split, policy = told["dpo/0", "split"], told["dpo/0", "policy"]
     assert split == told["adpo/0", "split"]
     assert len(rows) == len({row.pair_id for row in rows}) == split["train_pairs"]
-    assert policy["labels"] == len(rows) and policy["money"] == sum(row.price for row in rows)
+    assert policy["asked"] == len(rows) and policy["money"] == sum(row.price for row in rows)
+
+
+def test_random_has_as_much_money_as_adpo_spent_and_asks_the_same_teachers(made):
+    """What is left of it buys no further label; which pairs, the seed says, and no model."""
+    _, folder = made
+    rows = tiny_runs.rows(folder)
+    random = [row for row in rows["random/0"] if row.kind == "label"]
+    adpo = [row for row in rows["adpo/0"] if row.kind == "label"]
+    money = sum(row.price for row in adpo) - sum(row.price for row in random)
+    assert 0 <= money < 1 and len(random) == len({row.pair_id for row in random})
+    whom = {row.pair_id: row.teacher for row in rows["dpo/0"]}
+    assert all(whom[row.pair_id] == row.teacher for row in (*random, *adpo))
+    assert {row.pair_id for row in random} != {row.pair_id for row in adpo}
+    assert 0 <= policy(folder, "random/0")["accuracy"] <= 1
+
+
+def test_adpo_is_looked_at_on_its_way(made):
+    """90 pairs by 8, twice: 24 steps, of which a tenth is 3; accuracy, and what was bought by then."""
+    _, folder = made
+    facts = tiny_runs.facts(folder)
+    looks = [(r, v) for arm, r, name, v in facts if (arm, name) == ("adpo/0", "evaluation")]
+    bought = [row for row in tiny_runs.rows(folder)["adpo/0"] if row.kind == "label"]
+    assert looks[0][1]["accuracy"] == 0.5 and looks[0][1]["asked"] == 0  # its own reference
+    assert [step for step, _ in looks] == [*range(0, 25, 3)]
+    for step, look in looks:
+        assert look["asked"] == sum(row.round < step for row in bought)
+    end = policy(folder, "adpo/0")  # the saved policy, on the same pairs: there are few
+    assert looks[-1][1]["accuracy"] == pytest.approx(end["accuracy"])
+    assert looks[-1][1]["money"] == end["money"]
+
+
+def test_looks_change_nothing_that_is_trained(made, tmp_path):
+    flat, folder = made
+    changes = {"baselines": [], "dpo_baseline": False, "max_eval_pairs": 0}
+    blind = pipeline.run(build({**flat, **changes, "output_dir": str(tmp_path)}))
+    assert not [name for _, _, name, _ in tiny_runs.facts(blind) if name == "evaluation"]
+    looked, unlooked = (tiny_runs.weights(path / "models" / "adpo") for path in (folder, blind))
+    assert looked and looked == unlooked
 
 
 def test_a_finished_policy_is_not_trained_again(made, monkeypatch):
@@ -193,7 +237,9 @@ def test_stopped_in_the_loop_it_goes_on_from_its_checkpoint(made, tmp_path, monk
 
 def test_without_pseudo_labels_nothing_is_said_unasked(made, tmp_path):
     flat, _ = made
-    changes = {"pseudo_labels": False, "dpo_baseline": False, "num_train_epochs": 1}
+    changes = {
+        "pseudo_labels": False, "baselines": [], "dpo_baseline": False, "num_train_epochs": 1,
+    }  # fmt: skip
     folder = pipeline.run(build({**flat, **changes, "output_dir": str(tmp_path)}))
     rows = tiny_runs.rows(folder)["adpo/0"]
     assert {row.kind for row in rows} == {"label"}

@@ -16,6 +16,8 @@ LEAST = {
     "teachers": [{"name": "ann", "kind": "recorded"}],
 }
 
+PEOPLE = {"name": "ann", "kind": "people", "folder": "team"}
+
 
 def test_a_file_and_what_is_laid_over_it(tmp_path):
     pytest.importorskip("yaml", reason="needs the extra 'llm'")
@@ -71,12 +73,22 @@ def test_every_option_has_one_home():
         ({"teachers": [{"name": "ann"}]}, "no 'kind'"),
         ({"teachers": [{"name": "ann", "kind": "oracle"}]}, "one of recorded"),
         ({"teachers": LEAST["teachers"] * 2}, "twice"),
-        ({"teachers": [{"name": "ann", "kind": "people"}]}, "are people"),
+        ({"teachers": [PEOPLE, {**PEOPLE, "name": "bob"}]}, "a folder each"),
+        ({"teachers": [{"name": "ann", "kind": "people"}]}, r"'ann' .people.: found no 'folder'"),
+        ({"teachers": [{**PEOPLE, "folder": ""}]}, "'folder': found '', needed text"),
+        ({"teachers": [{**LEAST["teachers"][0], "costs": 2}]}, "Did you mean 'cost'"),
+        ({"teachers": [{**LEAST["teachers"][0], "cost": 0}]}, "teachers: 'ann', option 'cost'"),
+        ({"teachers": [{**LEAST["teachers"][0], "rationality": -1e300}]}, "at most 1e.06 in size"),
+        ({"teachers": [{"name": "a\nb", "kind": "recorded"}]}, "text in one line"),
+        ({"dataset_name": ""}, "'dataset_name': found '', needed text in one line, not empty"),
+        ({"dataset_name": "a\0b"}, "text in one line"),
+        ({"run_name": "x" * 101}, "100 at most"),
+        ({"selector": "x" * 5000}, r"^selector 'x+\.\.\.x+': found no such"),
         ({"adpo_teacher": "bob"}, "best, random or a name"),
         ({"push_to_hub": True}, "hub_model_id"),
         ({"push_to_hub": True, "hub_model_id": "../../etc"}, "OWNER/NAME"),
         ({"teachers": [{"name": "best", "kind": "recorded"}]}, "means something else"),
-        ({"teachers": [{"name": " ", "kind": "recorded"}]}, "means something else"),
+        ({"teachers": [{"name": " ", "kind": "recorded"}]}, "text in one line, not empty"),
         ({"preset": "zephyr-7b-lora"}, "zephyr-7b-lora-adpo"),
     ],
 )
@@ -135,3 +147,30 @@ def test_a_preset_that_is_no_name_is_a_message():
 
 def test_a_seed_keeps_all_its_digits():
     assert build({**LEAST, "seed": 2**53 + 1}).selection.seed == 2**53 + 1
+
+
+def test_people_are_asked_once_unless_more_is_said():
+    """By default nothing is compared: each baseline and replicate would take their time again."""
+    options = build({**LEAST, "teachers": [PEOPLE]}).selection
+    assert (options.baselines, options.replicates) == ((), 1)
+    assert build(LEAST).selection.replicates > 1  # negative control
+
+
+def test_a_home_folder_is_found_and_an_empty_flag_takes_an_option_back(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    flat = {**LEAST, "dataset_name": "~/pool.jsonl", "gold_column": "", "output_dir": "~/out"}
+    config = build(flat)
+    assert config.data.dataset_name == "/home/ann/pool.jsonl"
+    assert config.output.output_dir == "/home/ann/out"
+    team = build({**LEAST, "teachers": [{**PEOPLE, "folder": "~/team"}]}).teachers[0]
+    assert team.settings["folder"] == "/home/ann/team"
+    assert config.data.gold_column is None
+
+
+def test_a_teacher_may_be_below_chance():
+    """It prefers the worse response; read the other way round, that informs as well."""
+    row = {**LEAST["teachers"][0], "rationality": {"code": -1.5, "prose": 0}}
+    assert build({**LEAST, "teachers": [row]}).teachers[0].rationality_in(["code", "prose"]) == [
+        -1.5,
+        0,
+    ]

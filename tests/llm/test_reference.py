@@ -24,9 +24,9 @@ from activeduel.llm.training import tokenizer_of
 def compute(world, tiny_model, tmp_path, monkeypatch):
     """Log-probabilities of pairs, and how many rows were computed for them."""
     rows = []
-    once = reference._evaluate
+    once = reference.evaluate
     monkeypatch.setattr(
-        reference, "_evaluate", lambda p, batch, *more: rows.extend(batch) or once(p, batch, *more)
+        reference, "evaluate", lambda p, batch, *more: rows.extend(batch) or once(p, batch, *more)
     )
 
     def run(pairs, name="cache.sqlite", *, model=None, features=FEATURES, **more):
@@ -53,13 +53,12 @@ def by_hand(world, folder, pairs):
     """One row at a time, all logits, log-softmax, the answer's tokens summed."""
     model, out = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), []
     tokenizer = tokenizer_of(model_options(folder))
-    for pair in tokenise(world.pool, pairs, tokenizer, 256).tokens:
-        for answer in pair.responses:
-            ids = torch.tensor([pair.prompt + answer])
+    for pair in tokenise(world.pool, pairs, tokenizer, 256).rows:
+        for row in pair:
+            ids = torch.tensor(row.tokens[None], dtype=torch.long)
             with torch.no_grad():
                 logs = model(ids).logits[0].log_softmax(-1)
-            start = len(pair.prompt)
-            steps = [logs[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])]
+            steps = [logs[i - 1, ids[0, i]].item() for i in range(row.start, ids.shape[1])]
             out.append(sum(steps))
     return np.array(out).reshape(-1, 2)
 
@@ -76,7 +75,7 @@ def test_without_its_adapter_a_policy_is_its_reference(compute, adapter, world, 
 
     tokenizer = tokenizer_of(model_options(tiny_model))
     policy = with_adapter(load_base(model_options(tiny_model), tokenizer), adapter).eval()
-    rows = rows_of(tokenise(world.pool, range(4), tokenizer, 256).tokens, 256)
+    rows = rows_of(tokenise(world.pool, range(4), tokenizer, 256).rows)
     batch = collate(rows, tokenizer.pad_token_id, torch.device("cpu"))
     base, _ = compute(range(4))
     with torch.no_grad():

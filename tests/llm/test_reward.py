@@ -147,11 +147,19 @@ def test_it_leaves_nothing_behind_and_nothing_changed(train, tmp_path, monkeypat
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_is_there_is_returned_untouched(train):
+def test_its_own_folder_is_returned_and_anothers_refused(train):
     folder = train()
     before = contents(folder)
-    assert train(labels=[(0, 1.0)]) == folder
+    assert train() == folder
+    with pytest.raises(ValueError, match=r"reward: found the result of another .*other examples"):
+        train(labels=[(0, 1.0)])
     assert contents(folder) == before
+
+
+def test_weights_that_are_no_numbers_are_not_published(train, tmp_path):
+    with pytest.raises(ValueError, match="training: found weights that are not finite after it"):
+        train(training=replace(OPTIONS, learning_rate=float("1e38"), max_grad_norm=0.0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_whole_model_can_be_trained(train, score, tiny_model):

@@ -1,6 +1,8 @@
 """Teachers without a model: an answer depends on (seed, teacher, pair, number) and nothing else."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +133,31 @@ def test_a_setting_of_another_type_is_refused(value):
     )  # as YAML reads
     with pytest.raises(ValueError, match="found no 'folder', needed it"):
         make(TeacherOptions("ann", "people"), pool(), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "generative"])
+def test_the_settings_of_a_judge_are_checked_without_torch(kind):
+    """So that a configuration is refused before anything is loaded."""
+    code = (
+        "import sys; from activeduel.llm.config import TeacherOptions; "
+        "from activeduel.llm.teachers import check; "
+        f"options = TeacherOptions('judge', {kind!r}, settings={{'model_name_or_path': 'm', 'dtype': 'fp16'}})\n"
+        "try: check(options)\n"
+        "except ValueError as error: print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'dtype': found 'fp16', needed 'auto'" in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_a_teacher_below_chance_prefers_the_worse_response():
+    """The mirror image: P(a) at rationality -b is 1 - P(a) at b."""
+    both = [make(TeacherOptions("t", "simulated", 1.0, b), pool(), seed=0) for b in (2.0, -2.0)]
+    p, q = (teacher.probability(0, 0) for teacher in both)
+    assert p > 0.5 and q == pytest.approx(1 - p, abs=1e-15)
+
+
+def test_an_annotator_may_be_a_number():
+    """As YAML reads a name of digits."""
+    judged = pool(4, judgements=[(0, "7", 1.0), (1, "7", 0.0)])
+    teacher = make(TeacherOptions("ann", "recorded", settings={"annotator": 7}), judged, seed=0)
+    assert teacher.capacity().tolist() == [1, 1, 0, 0]

@@ -7,12 +7,14 @@ from scipy.special import expit
 from activeduel.llm.data import TextPool, read_pool, split
 from activeduel.llm.text_world import (
     LENGTH_WEIGHT,
+    MOST,
     TEACHERS,
     WEIGHTS,
     WORDS,
     data_options,
     main,
     reward,
+    world_rows,
     write_world,
 )
 
@@ -126,4 +128,20 @@ def test_the_command(tmp_path, capsys):
     assert len(read_pool(data_options(tmp_path)).pair_ids) == 12
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--pairs", "3"])
-    assert "needed at least 12" in capsys.readouterr().err
+    assert "needed 12 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [(["--pairs", "1000000"], "found 1000000; needed 12 to"), (["--seed", "-1"], "seed: found -1")],
+)
+def test_what_this_world_does_not_hold_is_refused(tmp_path, capsys, words, found):
+    """There are so many prompts only: looking for more would never end."""
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), *words])
+    assert found in capsys.readouterr().err
+
+
+def test_there_are_as_many_prompts_as_it_says():
+    rows = world_rows(MOST, np.random.default_rng(0))
+    assert len({row["prompt"] for row in rows}) == MOST // 3

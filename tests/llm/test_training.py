@@ -1,7 +1,6 @@
 """What trainings share: log-probabilities, loading, precision, and generators left as they were."""
 
 import json
-import random
 
 import numpy as np
 import pytest
@@ -10,27 +9,29 @@ for name in ("torch", "transformers", "peft"):
     pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
 
 import torch
-from training_world import model_options, states
+from training_world import model_options, tiny_family
 
 from activeduel.llm.config import ModelOptions
+from activeduel.llm.surroundings import quiet
 from activeduel.llm.tokens import TokenRow
 from activeduel.llm.training import (
     adamw,
     collate,
     computes_in_bfloat16,
-    kept_randomness,
     load_base,
     log_probabilities,
     lora,
     mixed_precision,
-    quiet,
     save_model,
     tokenizer_of,
     with_adapter,
 )
 
 CPU = torch.device("cpu")
-ROWS = [TokenRow([5, 6, 7, 8, 9], 2), TokenRow([5, 6, 11], 2), TokenRow([9, 9, 9, 9], 1)]
+ROWS = [
+    TokenRow(np.array(tokens, dtype=np.int32), start)
+    for tokens, start in [([5, 6, 7, 8, 9], 2), ([5, 6, 11], 2), ([9, 9, 9, 9], 1)]
+]
 
 
 @pytest.fixture
@@ -111,6 +112,32 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tiny_model, tmp_path):
         load_base(options, tokenizer_of(options))
 
 
+FAMILIES = {
+    "llama": {"attention_dropout": 0.5},
+    "mistral": {"attention_dropout": 0.5},
+    "gemma2": {"attention_dropout": 0.5, "head_dim": 8},
+    "gpt2": {"attn_pdrop": 0.5, "resid_pdrop": 0.3, "embd_pdrop": 0.3},
+    "falcon": {"attention_dropout": 0.5, "hidden_dropout": 0.5},
+    "phimoe": {"attention_dropout": 0.5, "router_jitter_noise": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_only_lora_drops_anything(tiny_model, tmp_path, kind):
+    """Dropout is a module in some families, a number that attention reads in others."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_family(tmp_path, tiny_model, kind, **FAMILIES[kind])
+    options, batch = model_options(folder), collate(ROWS, 0, CPU)
+    with quiet():
+        as_saved = AutoModelForCausalLM.from_pretrained(folder)  # negative control
+    same = []
+    for model in (load_base(options, tokenizer_of(options)), as_saved):
+        once, twice = (log_probabilities(model.train(), batch) for _ in range(2))
+        same.append(torch.equal(once, twice))
+    assert same == [True, False]
+
+
 def test_norms_and_biases_do_not_decay():
     weights = {"w": torch.nn.Parameter(torch.ones(2, 2)), "b": torch.nn.Parameter(torch.ones(2))}
     optimizer = adamw(weights, 0.1, 0.5)
@@ -118,16 +145,6 @@ def test_norms_and_biases_do_not_decay():
     optimizer.step()
     assert torch.equal(weights["w"].data, torch.full((2, 2), 0.95))
     assert torch.equal(weights["b"].data, torch.ones(2))
-
-
-def test_generators_are_seeded_and_left_as_they_were():
-    before = states()
-    draws = []
-    for _ in range(2):
-        with kept_randomness(3):
-            draws.append((random.random(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
-    np.testing.assert_equal(states(), before)
-    assert draws[0] == draws[1]
 
 
 def test_the_word_all_linear_is_pefts_and_names_stay_names(model):
@@ -138,6 +155,14 @@ def test_the_word_all_linear_is_pefts_and_names_stay_names(model):
         "q_proj"
     }
     assert lora(ModelOptions("m"), model).target_modules is None
+
+
+def test_a_target_that_the_model_has_not_is_refused(model):
+    """peft overlooks it where another one is there."""
+    pytest.importorskip("peft", reason="needs peft: pip install 'activeduel[llm]'")
+    options = ModelOptions("m", lora_target_modules=("q_proj", "w_proj"))
+    with pytest.raises(ValueError, match="lora_target_modules: found w_proj, .*q_proj, up_proj, v"):
+        lora(options, model)
 
 
 def test_an_adapter_is_written_the_same_in_every_process(tiny_model, tmp_path):

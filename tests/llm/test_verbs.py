@@ -1,7 +1,6 @@
 """What can be done beside a run: say the next picks, train on what there is, judge, take answers."""
 
 import csv
-import dataclasses
 import shutil
 
 import pytest
@@ -143,8 +142,18 @@ def test_features_are_computed_once(made):
 
 def test_what_a_run_will_take_is_foreseen_without_beginning_it(made, tmp_path):
     found = verbs.foresee(build({**made[0], "output_dir": str(tmp_path / "nothing")}))
-    assert dataclasses.is_dataclass(found) or found
+    assert found.footprint.seconds > 0 and {"features", "head"} <= {*found.footprint.stages()}
     assert not (tmp_path / "nothing").exists()
+
+
+def test_what_cannot_be_found_out_is_said_before_anything_is_bought(made):
+    """120 pairs, 112 with a gold side, a quarter held out."""
+    few = verbs.foresee(build(made[0])).cautions
+    assert len(few) == 1 and "about 28 held-out pairs" in few[0] and "3.6 points" in few[0]
+    nothing = tiny_runs.without_truth(made[0])
+    assert "can not be judged" in verbs.foresee(build(nothing)).cautions[0]
+    enough = {**made[0], "test_fraction": 0.5}
+    assert verbs.foresee(build(enough)).cautions == ()
 
 
 def people(flat, *folders):

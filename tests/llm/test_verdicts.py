@@ -95,12 +95,16 @@ def test_texts_in_a_template_are_only_texts():
 def test_a_template_needs_its_places():
     assert check_template(TEMPLATE) is None
     assert check_template("{prompt} {response_a} {respones_b}") == "a template without {response_b}"
+    found = check_template(TEMPLATE + "{rubric}")
+    assert found == "a template with {rubric}, which nothing fills"
+    assert check_template(TEMPLATE + '{"verdict": "A"} or { rubric }') is None
 
 
 @pytest.mark.parametrize(
     ("verdicts", "found"),
     [({"a": "A"}, "do not name a and b"), ({"a": "A", "b": "B", "c": "C"}, "do not name"), ("A", "do not"),
-     ({"a": "(", "b": "B"}, "broken regular"), ({"a": 1, "b": "B"}, "broken regular")],
+     ({"a": "(", "b": "B"}, "broken regular"), ({"a": 1, "b": "B"}, "broken regular"),
+     ({"a": "A*", "b": "B"}, "that of 'a' is found in an empty reply")],
 )  # fmt: skip
 def test_broken_verdicts_are_refused(verdicts, found):
     with pytest.raises(ValueError, match=re.escape(found)):
