@@ -23,6 +23,13 @@ VERBS = {
 }
 
 
+TEACHERS = (
+    "Teachers stand in the file: name, kind, cost, rationality b in P(a preferred) = mu(b (reward_a - "
+    "reward_b)), one number or one a context type (0 is a coin, negative below chance), and the keys of "
+    "their kind."
+)
+
+
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """The verbs below ``activeduel llm``; ``args.verb`` and ``overrides(args)`` say what was asked."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, dest="verb")
@@ -31,6 +38,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         child = verbs.add_parser(
             verb, allow_abbrev=False, help=text, description=f"{text[0].upper()}{text[1:]}.",
             usage=f"{parser.prog} {verb} [--config FILE] [--preset NAME] [--option value ...]",
+            epilog=TEACHERS,
             parents=[shared],
         )  # fmt: skip
         if verb == "label":

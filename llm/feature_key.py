@@ -81,8 +81,6 @@ def settings_of(
     """
     bits = quantisation(model)
     computed = {"compute_dtype": compute_dtype(model)} if model.load_in_4bit else {}
-    used = [*PACKAGES, *(["peft"] if adapted else []), *(["bitsandbytes"] if bits else [])]
-    versions = {k: v for k, v in package_versions(used).items() if k != "python"}
     return {
         "format": FORMAT,
         "tokenizer": tokenizer_identity(tokenizer),
@@ -94,7 +92,15 @@ def settings_of(
         "attention": model.attn_implementation or "default",
         "quantisation": None if bits is None else bits | computed,
         "pool": texts.identity,
+        **computed_with(model, adapted=adapted),
+    }
+
+
+def computed_with(model: ModelOptions, *, adapted: bool) -> dict[str, Any]:
+    """The device and the packages, whose kernels round each in their own way."""
+    used = [*PACKAGES, *["peft"] * adapted, *["bitsandbytes"] * (quantisation(model) is not None)]
+    return {
         "device": device(model).type,
         "float32_products": torch.get_float32_matmul_precision(),  # TF32 where it is not "highest"
-        "packages": versions,
+        "packages": {k: v for k, v in package_versions(used).items() if k != "python"},
     }

@@ -9,6 +9,7 @@ libraries, data and the interpreter take, tens of MB, is not counted, nor is the
 """
 
 import math
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from .stage_costs import SHARE, lines
 __all__ = [
     "Footprint",
     "Line",
+    "disk_for",
     "estimate",
     "fits",
     "free_bytes",
@@ -86,9 +88,19 @@ def fits(footprint: Footprint, free_bytes: float) -> bool | None:
     return True if footprint.known else None
 
 
-def require_fit(footprint: Footprint, free_bytes: float, *, anyway: bool = False) -> None:
+def require_fit(
+    footprint: Footprint, free_bytes: float, free_disk: float, *, anyway: bool = False
+) -> None:
     """``ValueError`` with the table where the run does not fit and ``anyway`` is not said."""
-    if anyway or fits(footprint, free_bytes) is not False:
+    if anyway:
+        return
+    if footprint.disk > free_disk:
+        raise ValueError(
+            f"disk: found {bytes_text(free_disk)} for output_dir; needed {bytes_text(footprint.disk)}. Make "
+            "room, name another output_dir, use LoRA (use_peft), or say --yes to start all the same.\n"
+            f"{table(footprint)}"
+        )
+    if fits(footprint, free_bytes) is not False:
         return
     raise ValueError(
         f"memory: found {bytes_text(free_bytes)} free on this {footprint.device}; needed "
@@ -111,6 +123,13 @@ def free_bytes(device: str) -> float:
         return available
     reclaimable = _field(group / "memory.stat", "inactive_file", otherwise=0.0)
     return min(available, limit - held + reclaimable)
+
+
+def disk_for(folder: Path) -> float:
+    """Bytes that may lie in ``folder``: what is free, and what it holds already."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    held = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    return float(shutil.disk_usage(there).free + held)
 
 
 def _field(path: Path, name: str, otherwise: float = math.inf) -> float:

@@ -9,6 +9,7 @@ from ..theory.checks import Floats
 from .config import ModelOptions
 from .features import batches
 from .head import accuracy
+from .model_choices import rope_turn
 from .reference import evaluate
 from .tokens import TokenisedPairs, rows_of
 
@@ -29,7 +30,7 @@ class HeldOut(NamedTuple):
         rows = rows_of(self.found.rows)
         values, lengths = np.empty(len(rows)), np.array([len(row.tokens) for row in rows])
         policy.eval()
-        for batch in batches(lengths, self.tokens_per_batch):
+        for batch in batches(lengths, self.tokens_per_batch, rope_turn(policy.config)):
             values[batch] = evaluate(policy, [rows[i] for i in batch], self.model, self.pad)
         policy.train()
         if not np.isfinite(values).all():

@@ -27,7 +27,9 @@ def card(config: Config, kind: str, evaluation: dict[str, Any] | None) -> str:
     teachers = ", ".join(f"{t.name} ({t.kind})" for t in config.teachers)
     lines = ["---", *(f"{k}: {json.dumps(v)}" for k, v in {**head, "tags": tags}.items()), "---"]
     lines += [f"# {config.output.hub_model_id}", text, f"Teachers: {teachers}."]
-    if evaluation is not None:
+    if (
+        evaluation is not None and evaluation["accuracy"] is not None
+    ):  # None: nobody knows the truth
         lines.append(f"Accuracy on held-out prompts: {evaluation['accuracy']:.4f}.")
     front = len(head) + 3
     return "\n".join(lines[:front]) + "\n\n" + "\n\n".join(lines[front:]) + "\n"

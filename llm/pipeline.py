@@ -299,6 +299,7 @@ class _Training:
                 self.folder(arm.name, identity),
                 seed=named_seed(config.selection.seed, arm.name.replicate, "reward", number),
                 report_to=config.output.report_to,
+                memory=self.opened.cache,
             )
         state = arm.state(identity, compute_features(self.opened, adapter, name, number))
         if not [r for _, r, _, _ in arm.ledger.records(name, "trained") if r == number]:

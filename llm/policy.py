@@ -123,6 +123,7 @@ def walk_adpo(arm: Arm, folder: Path, cache: Path) -> Path:
             held_out=_looked_at(arm),
             eval_steps=_steps_between_looks(arm),
             progress=lambda done, total: arm.say(f"{name}: steps", done, total),
+            reference_progress=lambda done, total: arm.say(f"{name}: reference", done, total),
         )
     if not arm.ledger.records(name, "policy"):
         rows = arm.ledger.rows(name)
@@ -180,6 +181,7 @@ def _walk_dpo(arm: Arm, folder: Path, cache: Path, pairs: Ints, money: float) ->
             states_folder(folder, arm.name) / "policy",
             seed=named_seed(config.selection.seed, arm.name.replicate, "dpo"),
             report_to=config.output.report_to,
+            memory=cache.parent,
         )
     if not arm.ledger.records(name, "policy"):
         facts = {"pairs": len(arm.train), **_judged(arm, policy, cache)}

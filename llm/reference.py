@@ -13,7 +13,10 @@ import torch
 from .._provenance import canonical
 from ..theory.checks import Floats
 from .config import FeatureOptions, ModelOptions
+from .feature_key import computed_with
 from .features import batches
+from .model_choices import rope_turn
+from .models import load_config
 from .surroundings import quiet
 from .tokens import TokenisedPairs, TokenRow, rows_of, tokenise
 from .training import (
@@ -111,7 +114,8 @@ def cached_log_probabilities(
         order = sorted(missing)
         policy = with_adapter(load_base(model, tokenizer), adapter).eval() if order else None
         lengths = np.array([len(missing[key].tokens) for key in order])
-        for batch in batches(lengths, features.tokens_per_batch):
+        turn = rope_turn(load_config(model))
+        for batch in batches(lengths, features.tokens_per_batch, turn):
             some = [order[i] for i in batch]
             values = evaluate(policy, [missing[key] for key in some], model, tokenizer.pad_token_id)
             fresh = dict(zip(some, values, strict=True))
@@ -136,6 +140,7 @@ def reference_identity(
         "attention": model.attn_implementation,
         "quantisation": [model.load_in_4bit, model.load_in_8bit, model.bnb_4bit_quant_type],
         "nested": model.use_bnb_nested_quant,
+        **computed_with(model, adapted=adapter is not None),
     }
     return hashlib.sha256(canonical(options).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from ..theory.checks import Floats
 from .config import FeatureOptions, ModelOptions, TrainingOptions
 from .features import batches
 from .identity import published, training_identity
+from .model_choices import rope_turn
 from .surroundings import kept_randomness, quiet
 from .tokens import TokenRow, both_sides
 from .training import (
@@ -96,7 +97,8 @@ def rewards(
     with kept_randomness(0), quiet():  # the head is drawn before it is read
         trained = load_trained(model, tokenizer, adapter, reward=True).eval()
     found = np.empty(len(rows))
-    for batch in batches(np.array([len(row.tokens) for row in rows]), features.tokens_per_batch):
+    lengths, turn = np.array([len(row.tokens) for row in rows]), rope_turn(trained.config)
+    for batch in batches(lengths, features.tokens_per_batch, turn):
         found[batch] = _scores(trained, [rows[i] for i in batch], model, tokenizer.pad_token_id)
     return found.reshape(-1, 2)
 

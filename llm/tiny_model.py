@@ -44,6 +44,8 @@ def write_model(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from .surroundings import quiet
+
     shape, tokenizer = SIZES[size], _tokenizer(vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -66,8 +68,9 @@ def write_model(
             _pretrain(model, tokenizer, steps, seed)
     finally:
         torch.set_rng_state(state)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    with quiet():
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
     return out
 
 

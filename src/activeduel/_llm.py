@@ -140,7 +140,7 @@ def _on_the_hub(name: str) -> bool:
 def _run(config: Config, console: Console, *, anyway: bool) -> int:
     """The whole pipeline, with its estimate before and its report after."""
     from .llm import pipeline
-    from .llm.footprint import free_bytes, require_fit, table
+    from .llm.footprint import disk_for, free_bytes, require_fit, table
     from .llm.teachers import Waiting
     from .llm.verbs import foresee
 
@@ -148,7 +148,8 @@ def _run(config: Config, console: Console, *, anyway: bool) -> int:
     console.print(Text(table(foreseen.footprint)), soft_wrap=True)
     for caution in foreseen.cautions:
         console.print(Text(caution, "bold"))
-    require_fit(foreseen.footprint, free_bytes(foreseen.footprint.device), anyway=anyway)
+    memory, disk = free_bytes(foreseen.footprint.device), disk_for(Path(config.output.output_dir))
+    require_fit(foreseen.footprint, memory, disk, anyway=anyway)
     try:
         with _bars(console) as say:
             pipeline.run(config, say)

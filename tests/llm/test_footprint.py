@@ -14,7 +14,15 @@ from planned_config import run
 from sized_models import GEMMA_7B, MISTRAL_7B, TARGETS, small
 
 from activeduel.llm.config import FeatureOptions, ModelOptions, TeacherOptions, TrainingOptions
-from activeduel.llm.footprint import estimate, fits, free_bytes, matrix_rate, require_fit, table
+from activeduel.llm.footprint import (
+    disk_for,
+    estimate,
+    fits,
+    free_bytes,
+    matrix_rate,
+    require_fit,
+    table,
+)
 from activeduel.llm.planned_run import PlannedRun, model_size
 from activeduel.llm.training import computes_in_bfloat16, load_base, tokenizer_of
 
@@ -39,8 +47,18 @@ def test_full_fine_tunes_of_seven_billion_parameters(config, least, most):
     with pytest.raises(
         ValueError, match="(?s)80 GB free.*needed 1.. GB.*use_peft.*adpo  .*weights"
     ):
-        require_fit(found, 80e9)
-    require_fit(found, 80e9, anyway=True)
+        require_fit(found, 80e9, 1e15)
+    with pytest.raises(ValueError, match=r"(?s)disk: found 100 GB .*needed 1.. GB.*output_dir"):
+        require_fit(found, 1e12, 100e9)  # two checkpoints of weights and moments
+    require_fit(found, 80e9, 0.0, anyway=True)
+
+
+def test_what_a_run_wrote_already_needs_no_free_space(tmp_path):
+    """A folder that is not there yet stands where its first parent is."""
+    there = disk_for(tmp_path / "not" / "yet")
+    with open(tmp_path / "checkpoint", "wb") as file:
+        file.truncate(10**12)  # sparse: it takes no room
+    assert disk_for(tmp_path) == pytest.approx(there + 1e12, rel=0.01)
 
 
 def test_lora_on_a_large_gpu_and_in_four_bits_on_a_small_one():
@@ -89,7 +107,7 @@ def test_a_model_that_cannot_be_had_is_unknown_not_a_crash(tmp_path):
     missing = replace(run(), model=ModelOptions(str(tmp_path / "nothing-here")))
     found = estimate(missing, 100, [10], rate=1e9)
     assert not found.known and fits(found, 1e12) is None and fits(found, 1.0) is False
-    require_fit(found, 1e12)
+    require_fit(found, 1e12, 1e15)
     assert "unknown: model_name_or_path" in table(found) and "at least" in table(found)
 
 

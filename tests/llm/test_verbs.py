@@ -180,7 +180,12 @@ def test_answers_are_kept_beside_the_questions_and_never_overwritten(made, tmp_p
     answers.write_text("key,preference\n")
     assert verbs.label(config, answers) == verbs.label(config, answers) == 0
     assert (ann / "answers-monday.csv").read_text() == "key,preference\n"
-    answers.write_text("key,preference\nx,a\n")
+    answers.write_text("key,preference,comment\n")
     with pytest.raises(ValueError, match="other answers already in"):
         verbs.label(config, answers)
     assert (ann / "answers-monday.csv").read_text() == "key,preference\n"
+    wrong = tmp_path / "tuesday.csv"
+    wrong.write_text("key,preference\nx,a\n")
+    with pytest.raises(ValueError, match="line 2: found the unknown key 'x'"):
+        verbs.label(config, wrong)
+    assert not (ann / "answers-tuesday.csv").exists()
