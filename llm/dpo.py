@@ -1,5 +1,6 @@
 """DPO on labels, by TRL's DPOTrainer as it is: the baseline that has every pair labelled."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,8 @@ def train_dpo(
             "identity": identity,
         }
         train(trainer, tokenizer, temporary, FACTS, facts)
+        del trainer, policy  # they hold each other in circles, and two models may not fit a GPU
+        gc.collect()
     return folder
 
 

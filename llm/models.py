@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -126,7 +125,6 @@ def load_backbone(options: ModelOptions, adapter: Path | None = None) -> Languag
     in the body are used, its head is not. Weights must be safetensors. No global generator is left
     changed. Raises ``ValueError`` where something is missing: the model, a package, a GPU.
     """
-    gc.collect()  # TRL's trainers end in cycles that hold their model: two would not fit a GPU
     place, asked = device(options), quantisation(options)
     load_config(options)  # refuses what is no text model before any weight is read
     if adapter is not None:

@@ -1,5 +1,6 @@
 """A reward model with LoRA, by TRL's RewardTrainer as it is, and the rewards that it gives."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ def train_reward(
         ties = len(labels) - len(decided)
         facts = {"labels": len(labels), "ties": ties, "identity": identity}
         train(trainer, tokenizer, temporary, FACTS, facts)
+        del trainer, base  # they hold each other in circles, and two models may not fit a GPU
+        gc.collect()
     return folder
 
 

@@ -1,6 +1,5 @@
 """What trainings share: a model to train and to save, batches, log-probabilities, the optimizer."""
 
-import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -70,7 +69,6 @@ def load_base(options: ModelOptions, tokenizer: Any, *, reward: bool = False) ->
     dropout drops anything: what the configuration says of others is 0, also where the model is saved
     whole. ``ValueError`` where the checkpoint lacks weights.
     """
-    gc.collect()  # a trainer of TRL holds itself and its model in a circle
     auto: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     place, bits = device(options), quantisation(options)
     exact = not options.use_peft or (options.dtype == "auto" and place.type == "cpu")

@@ -147,7 +147,7 @@ def _run(config: Config, console: Console, *, anyway: bool) -> int:
     foreseen = foresee(config)
     console.print(Text(table(foreseen.footprint)), soft_wrap=True)
     for caution in foreseen.cautions:
-        console.print(Text(caution, "bold"))
+        console.print(Text(caution, "bold"), soft_wrap=True)
     memory, disk = free_bytes(foreseen.footprint.device), disk_for(Path(config.output.output_dir))
     require_fit(foreseen.footprint, memory, disk, anyway=anyway)
     try:

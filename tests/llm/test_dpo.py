@@ -1,6 +1,7 @@
 """DPO as the full-label baseline, and the rewards that a policy implies."""
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from training_world import (
     training_options,
 )
 
+from activeduel.llm import dpo
 from activeduel.llm.dpo import implicit_rewards, train_dpo
+from activeduel.llm.training import load_base
 
 OPTIONS = training_options(learning_rate=5e-3, per_device_train_batch_size=4)
 
@@ -52,6 +55,20 @@ def implied(world, tiny_model, tmp_path):
         )
 
     return run
+
+
+def test_its_model_is_gone_before_another_is_loaded(train, monkeypatch):
+    """A trainer of TRL holds itself in a circle; a second model would not fit beside the first."""
+    loaded = []
+
+    def load(*args, **more):
+        model = load_base(*args, **more)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(dpo, "load_base", load)
+    train()
+    assert len(loaded) == 1 and loaded[0]() is None
 
 
 def test_it_learns_its_labels(train, implied, world, tiny_model):

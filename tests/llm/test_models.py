@@ -1,10 +1,8 @@
 """Loading a model as phi: bodies without heads, adapters, and what is refused."""
 
 import dataclasses
-import gc
 import json
 import shutil
-import weakref
 
 import pytest
 
@@ -81,27 +79,6 @@ def test_adapters_of_any_task_serve(tiny_model, tmp_path, kept_generator, kind, 
         assert torch.equal(found, wanted)
         plain = load_backbone(options(tiny_model)).backbone(input_ids=IDS).last_hidden_state
     assert not torch.allclose(found, plain, rtol=1e-2)
-
-
-class Trainer:
-    """Holds a model and itself, as TRL's trainers do."""
-
-    def __init__(self, model):
-        self.model, self.me = model, self
-
-
-def test_a_model_that_a_trainer_left_is_freed_before_the_next_is_loaded(tiny_model):
-    model = transformers.AutoModel.from_pretrained(tiny_model, dtype=torch.float32)
-    left = weakref.ref(model)
-    gc.disable()  # as between two of its own rounds
-    try:
-        Trainer(model)
-        del model
-        assert left() is not None
-        load_backbone(options(tiny_model))
-        assert left() is None
-    finally:
-        gc.enable()
 
 
 def test_an_encoder_is_known_by_what_it_does(tmp_path, kept_generator):
