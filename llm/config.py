@@ -66,7 +66,7 @@ class SelectionOptions:
     selector: str = "dual"
     baselines: tuple[str, ...] = ("random",)  # adpo: random is DPO on labels for as much money
     budget: float = 600.0  # money; labels where every price is 1
-    label_batch: float = 50.0  # money spent between refits
+    label_batch: float = 50.0  # money spent between refits; at most the budget
     warm_up: float | None = None  # money spent at random first; None: a sixth of the budget
     estimate_rationality: bool = False  # else each teacher's stated rationality is believed
     shared_pairs: int = 0  # warm-up pairs that every teacher answers, to compare teachers

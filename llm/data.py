@@ -19,7 +19,7 @@ from .config import DataOptions
 from .forms import DATASET, Pair, canonical, level, pairs_of, read_name
 from .rows import Row, file_rows, names, read_rows, shown, stop
 from .texts import Message, Text
-from .whole_pool import check_sides, check_types, held_together
+from .whole_pool import check_guesses, check_sides, check_types, held_together
 
 __all__ = ["Message", "Text", "TextPool", "canonical", "read_pool", "split"]
 
@@ -232,13 +232,15 @@ class _Reader:
         column, prompts = self.options.context_column, len(self.groups)
         check_types(self.options.dataset_name, column, len(context_types), prompts)
         annotators, order = _sorted_names(list(self.judges))
+        group = held_together(self.guesses, prompts)[_ints(self.group)]
+        check_guesses(self.options.dataset_name, group, self.guessed)
         return TextPool(
             pair_ids=tuple(self.ids),
             prompts=tuple(self.prompts),
             responses=tuple(self.responses),
             context=context,
             context_types=context_types,
-            group=held_together(self.guesses, prompts)[_ints(self.group)],
+            group=group,
             gold=gold,
             rewards=_floats(self.rewards).reshape(-1, 2),
             annotators=annotators,
@@ -283,9 +285,9 @@ def split(pool: TextPool, test_fraction: float, seed: int, replicate: int) -> tu
     """
     keys: dict[int, bytes] = {}
     for group, prompt in zip(pool.group.tolist(), pool.prompts, strict=True):
-        if group not in keys:
-            text = f"{seed}:{replicate}:{canonical(prompt)}"
-            keys[group] = hashlib.sha256(text.encode()).digest()
+        text = f"{seed}:{replicate}:{canonical(prompt)}"
+        key = hashlib.sha256(text.encode()).digest()
+        keys[group] = min(key, keys.get(group, key))
     held = round(test_fraction * len(keys))
     if not 0 < held < len(keys):
         raise ValueError(

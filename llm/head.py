@@ -230,7 +230,7 @@ def length_margins(lengths: Floats | Ints, pair: Ints, preference: Floats) -> Fl
     """Margins (n,) of the reward that only knows length, in characters, a minus b.
 
     ``lengths`` (n, 2) characters of the responses; the labels (r,) decide whether longer is better
-    (ties and NaN say nothing); without a majority longer is.
+    (ties and NaN say nothing); without a majority nothing is known, and every margin is 0.
 
     >>> lengths = np.array([[9, 2], [1, 4], [3, 3]])
     >>> length_margins(lengths, np.array([0, 1]), np.array([0.0, 1.0])).tolist()    # shorter won twice
@@ -239,4 +239,4 @@ def length_margins(lengths: Floats | Ints, pair: Ints, preference: Floats) -> Fl
     longer = (lengths[:, 0] - lengths[:, 1]).astype(np.float64)
     votes = np.nan_to_num(2 * np.asarray(preference, dtype=np.float64) - 1)
     lead = float(votes @ np.sign(longer[pair]))
-    return (np.sign(lead) or 1.0) * longer + 0.0
+    return np.asarray(np.sign(lead) * longer + 0.0)

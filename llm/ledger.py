@@ -14,22 +14,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from .._provenance import canonical
-from .ledger_file import EVENT, RECORD, ROW, create, lock, open_checked, seal
+from .ledger_file import EVENT, RECORD, ROW, create, lock, open_checked, refuse_another, seal
 from .ledger_rows import Asked, Row, Stage, distinct, outcome, row, stop
 
 __all__ = ["Asked", "Ledger", "Row", "Stage"]
+
+MODELS = "models"  # beside the ledger: what was trained on its labels
 
 
 class Ledger:
     """Every label bought, every pseudo-label, and the facts of every round; a context manager.
 
     ``path`` is created, or opened where it is this run's: the same ``identity`` (of everything that
-    changes the rows), else ``ValueError`` that names the differing entries of ``configuration``.
-    Also ``ValueError``: a file that is no ledger, is damaged or of a newer format, or that another
-    process is working on. Such files are kept as they are. Reading while a run writes:
+    changes the rows). That of another run is replaced where it has no row and no ``models`` stand
+    beside it, else ``ValueError`` that names the differing entries of ``configuration``. Also
+    ``ValueError``: a file that is no ledger, is damaged or of a newer format, or that another process
+    is working on. Such files are kept as they are. Reading while a run writes:
     ``Ledger.reading(path)``.
 
     >>> import tempfile
@@ -53,8 +56,12 @@ class Ledger:
                 create(self.path, identity, text)
             self._base, found, before = open_checked(self.path)
             if found != identity:
+                begun = self._base.execute("SELECT 1 FROM query LIMIT 1").fetchone()
                 self._base.close()
-                _another(self.path, before, text)
+                if begun or self.path.with_name(MODELS).exists():
+                    refuse_another(self.path, before, text)
+                create(self.path, identity, text)  # its start failed: nothing was bought
+                self._base, found, before = open_checked(self.path)
         except BaseException:
             self._lock.close()
             raise
@@ -275,16 +282,3 @@ class Ledger:
                 "A resumed run must make the picks it made before: start a new run, or restore "
                 "the code and machine that began this one.",
             )
-
-
-def _another(path: Path, before: str, text: str) -> NoReturn:
-    """Say in what the ledger's configuration and this run's differ."""
-    old, new = json.loads(before), json.loads(text)
-    names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
-    differing = "; ".join(f"{k} {old.get(k)!r}, here {new.get(k)!r}" for k in names[:5])
-    stop(
-        path,
-        f"the ledger of another run ({differing or 'the same options, but other data or code'})",
-        "this run's own",
-        "It is kept: pass another run name, or the configuration it was made with.",
-    )

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .._durable import TEMPORARY, sync_folder
+from .ledger_rows import stop
 
 APPLICATION = 0x61647565  # "adue", in the header of the file
 FORMAT = 2
+SHOWN = 80  # characters of a value that a message shows
 PATIENCE = 60.0  # seconds to wait for another process's short transaction
 
 ROW = (
@@ -124,7 +126,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def create(path: Path, identity: str, configuration: str) -> None:
-    """A new empty ledger at ``path``: whole, or not there."""
+    """A new empty ledger at ``path``: killed at any moment, it stands there whole or not at all.
+
+    What stood there is replaced in one step; nobody else may be writing to it.
+    """
     for partial in path.parent.glob(f"{TEMPORARY}{path.name}-*"):  # of a run killed right here
         partial.unlink()
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex}")
@@ -207,6 +212,32 @@ def _check_contents(path: Path, base: sqlite3.Connection) -> dict[str, str]:
         return dict(base.execute(f"SELECT {META} FROM meta").fetchall())
     finally:
         base.execute("ROLLBACK")
+
+
+def refuse_another(path: Path, before: str, text: str) -> NoReturn:
+    """Say in what the ledger's configuration and this run's differ."""
+    old, new = json.loads(before), json.loads(text)
+    names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    both = ((k, *_where_they_differ(repr(old.get(k)), repr(new.get(k)))) for k in names[:5])
+    differing = "; ".join(f"{k} {one}, here {other}" for k, one, other in both)
+    stop(
+        path,
+        f"the ledger of another run ({differing or 'the same options, but other data or code'})",
+        "this run's own",
+        "It is kept: pass another run name, or the configuration it was made with.",
+    )
+
+
+def _where_they_differ(*texts: str) -> list[str]:
+    """Texts as a message shows them: long ones from shortly before their first difference."""
+    begin = max(0, len(os.path.commonprefix(texts)) - SHOWN // 4)
+    if max(map(len, texts)) <= SHOWN:
+        begin = 0
+    cut = [text[begin : begin + SHOWN] for text in texts]
+    return [
+        f"{'...' * (begin > 0)}{part}{'...' * (begin + SHOWN < len(text))}"
+        for part, text in zip(cut, texts, strict=True)
+    ]
 
 
 def _refuse(path: Path, found: str, needed: str, cause: Exception | None = None) -> NoReturn:

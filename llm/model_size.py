@@ -14,14 +14,13 @@ r bytes of what flows between layers, c bytes in matrix products (2 under autoca
     LoRA               c (in + rank) a target, and in x 1 byte on a GPU, 4 on a CPU, of dropout's mask
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 
 from .config import ModelOptions
+from .on_meta import lora_targets, on_meta, trying
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _BLOCK, _NESTED_BLOCK = 64, 256  # of bitsandbytes: weights a scale, scales a scale
@@ -60,11 +59,18 @@ class Precision(NamedTuple):
     compute: int  # in matrix products: c
 
 
-def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> ModelSize:
+def count(
+    config: Any,
+    lora_target_modules: Sequence[str] | None = None,
+    *,
+    own_code: str | None = None,
+) -> ModelSize:
     """Every parameter of the model that a transformers configuration describes; no weights are made.
 
-    A causal model is counted with its head. ``lora_target_modules``: None is peft's choice. Raises
-    ``ValueError`` for a model without tokens, or without attention heads (Mamba, RWKV).
+    A causal model is counted with its head. ``lora_target_modules``: None is peft's choice.
+    ``own_code``: the revision of the model's own code, where that is trusted. Raises
+    ``ValueError`` for a model without tokens, or without attention heads (Mamba, RWKV), ``NotBuilt``
+    where it could not be tried.
     """
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)
@@ -73,7 +79,18 @@ def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> Mode
             f"model_name_or_path: found a {config.model_type}, which has no attention heads or no "
             "vocabulary; needed a transformer over tokens. Its size is not estimated."
         )
-    model = _on_meta(config)
+    try:
+        targets = lora_targets(config, lora_target_modules, own_code=own_code)
+    except ValueError:  # ``require_startable`` says it where LoRA is wanted
+        targets = ()
+    with trying(config):
+        return _counted(on_meta(config, own_code), config, heads, targets)
+
+
+def _counted(
+    model: Any, config: Any, heads: int, targets: tuple[tuple[int, int], ...]
+) -> ModelSize:
+    text = config.get_text_config()
     base, head = model.base_model, model.get_output_embeddings()
     embedding = base.get_input_embeddings().weight.numel()
     parameters, inside = _number(model), _number(base)
@@ -82,10 +99,6 @@ def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> Mode
         for name, module in model.named_modules()
         if module is not head and type(module).__name__ in ("Linear", "Conv1D")
     }
-    try:
-        targets = lora_targets(config, lora_target_modules)
-    except ValueError:  # ``require_startable`` says it where LoRA is wanted
-        targets = ()
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     groups = getattr(text, "num_key_value_heads", None) or heads
     inner = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
@@ -106,49 +119,6 @@ def count(config: Any, lora_target_modules: Sequence[str] | None = None) -> Mode
         text.vocab_size,
         str(text.dtype or torch.float32).removeprefix("torch."),
     )
-
-
-def lora_targets(config: Any, asked: Sequence[str] | None = None) -> tuple[tuple[int, int], ...]:
-    """(in, out) of what peft adapts in this model, tried on torch's meta device.
-
-    ``asked``: names of modules, "all-linear", or None: peft's choice for the architecture. Raises
-    ``ValueError`` where peft makes no choice, or finds no module of these names.
-    """
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import LoraLayer
-
-    names = "all-linear" if asked and "all-linear" in asked else asked and list(asked)
-    task = "CAUSAL_LM" if _is_causal(config) else "FEATURE_EXTRACTION"
-    try:
-        with warnings.catch_warnings():  # of what training says again
-            warnings.simplefilter("ignore")
-            lora = LoraConfig(r=1, task_type=task, target_modules=names)
-            adapted = get_peft_model(_on_meta(config), lora, low_cpu_mem_usage=True)
-    except ValueError as error:
-        found = f"{sorted(asked)}" if asked else "none"
-        raise ValueError(
-            f"lora_target_modules: found {found}, from which peft cannot tell what to adapt in a "
-            f"{config.model_type}; needed names of its modules. Say lora_target_modules: "
-            "[all-linear], or name some, or say use_peft: false."
-        ) from error
-    layers = [layer for layer in adapted.modules() if isinstance(layer, LoraLayer)]
-    ends = [(layer.lora_A["default"], layer.lora_B["default"]) for layer in layers if layer.lora_A]
-    return tuple((a.weight.numel(), b.weight.numel()) for a, b in ends)
-
-
-def _on_meta(config: Any) -> Any:
-    """The model without memory for its weights; a causal one with its head."""
-    causal = _is_causal(config)
-    auto: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
-    with torch.device("meta"):
-        return auto.from_config(config)
-
-
-def _is_causal(config: Any) -> bool:
-    names = config.architectures or []
-    if names:
-        return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
-    return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def _number(model: Any) -> int:

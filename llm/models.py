@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,11 +59,13 @@ class LanguageModel(NamedTuple):
     widths: tuple[int, ...]  # of each hidden state: the embeddings', each layer's; the last one's
 
 
-def require_startable(config: Config, environment: Mapping[str, str] = os.environ) -> None:
+def require_startable(
+    config: Config, environment: Mapping[str, str] = os.environ, *, trains: bool = True
+) -> None:
     """``ValueError`` where training would fail here after labels are bought, or run more than once.
 
-    One process walks a run. TRL's trainers take one visible GPU. LoRA needs modules to adapt: where
-    peft makes no choice for the architecture, they have to be named.
+    One process walks a run. Where it ``trains``: TRL's trainers take one visible GPU, and LoRA needs
+    modules to adapt, which have to be named where peft makes no choice for the architecture.
     """
     processes = environment.get("WORLD_SIZE", "1")
     if processes.isdecimal() and int(processes) > 1:
@@ -71,6 +73,11 @@ def require_startable(config: Config, environment: Mapping[str, str] = os.enviro
             f"WORLD_SIZE: found {processes} processes; needed one: each would walk the same run and "
             "buy its labels. Start activeduel by itself, without accelerate launch or torchrun."
         )
+    if trains:
+        _require_trainable(config)
+
+
+def _require_trainable(config: Config) -> None:
     options, training = config.model, config.training
     with_dpo = bool(config.selection.baselines) or training.dpo_baseline
     with_trl = training.method == "reward" or (training.method == "adpo" and with_dpo)
@@ -81,9 +88,12 @@ def require_startable(config: Config, environment: Mapping[str, str] = os.enviro
             "process. Set CUDA_VISIBLE_DEVICES=0 (or another number), or say device: cpu."
         )
     if training.method != "head" and options.use_peft:
-        from .model_size import lora_targets
+        from .on_meta import NotBuilt, lora_targets
 
-        lora_targets(load_config(options), options.lora_target_modules)
+        found = load_config(options)
+        own = options.model_revision if options.trust_remote_code else None
+        with suppress(NotBuilt):  # what could not be tried here may train all the same
+            lora_targets(found, options.lora_target_modules, own_code=own)
 
 
 def load_tokenizer(options: ModelOptions) -> Any:

@@ -40,8 +40,10 @@ PACKAGES = (
 )
 LOG_PROBABILITIES = "log-probabilities.sqlite"  # in the cache
 # options that change where and how fast, not what
-_NOT_IDENTITY = ("output_dir", "run_name", "report_to", "push_to_hub", "hub_model_id",
-                 "tokens_per_batch", "dataset_name", "judgements", "model_name_or_path")  # fmt: skip
+_NOT_IDENTITY = (
+    "output_dir", "run_name", "report_to", "push_to_hub", "hub_model_id", "tokens_per_batch", "save_steps",
+    "dataset_name", "judgements", "model_name_or_path", "model_revision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,23 @@ def folder_of(config: Config) -> Path:
 
 
 @contextmanager
-def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
+def open_run(config: Config, say: Say = quiet, *, trains: bool = True) -> Iterator[Run]:
     """The run of this configuration: begun, or as it was left.
 
-    Raises ``ValueError`` where the data are broken or the folder's ledger belongs to another
-    configuration, data set or model.
+    Raises ``ValueError`` where the data are broken, a teacher cannot be had, training (unless it
+    ``trains`` nothing) cannot work here, or the folder's ledger belongs to another configuration,
+    data set or model.
     """
     from .models import require_startable
     from .weights import weights_identity
 
-    require_startable(config)
+    require_startable(config, trains=trains)
     folder = folder_of(config)
     cache = Path(config.output.output_dir) / CACHE
     pool = read_pool(config.data)
+    teachers = {
+        t.name: make(t, pool, seed=0) for t in config.teachers
+    }  # a wrong one is refused first
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(exist_ok=True)
     weights = weights_identity(config.model, memory=cache)
@@ -105,7 +111,7 @@ def open_run(config: Config, say: Say = quiet) -> Iterator[Run]:
         text = json.dumps(options, indent=1, allow_nan=False, default=str)
         write_atomically(folder / "config.json", text.encode() + b"\n")
         _note_origin(ledger, config, pool, weights)
-        people = {t.name: make(t, pool, seed=0) for t in config.teachers if t.kind == "people"}
+        people = {t.name: teachers[t.name] for t in config.teachers if t.kind == "people"}
         yield Run(config, folder, cache, pool, ledger, say, people)
 
 
@@ -195,8 +201,17 @@ def _push(opened: Run) -> None:
 def _walk_policies(opened: Run) -> None:
     from .policy import WALKS
 
+    cache = opened.cache / LOG_PROBABILITIES
+    waiting: dict[int, list[Waiting]] = {}
     for name in opened.arms:
-        WALKS[name.selector](opened.arm(name), opened.folder, opened.cache / LOG_PROBABILITIES)
+        if name.selector == "random" and name.replicate in waiting:
+            continue  # ADPO has not spent its money yet, and random has as much
+        try:
+            WALKS[name.selector](opened.arm(name), opened.folder, cache)
+        except Waiting as questions:
+            waiting.setdefault(name.replicate, []).append(questions)
+    if waiting:
+        raise Waiting.together([one for some in waiting.values() for one in some])
 
 
 def _walk_rewards(opened: Run) -> None:

@@ -1,5 +1,6 @@
 """A run that has not started: what its stages share, and one line of what they will need."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from ..theory.checks import Floats
 from .config import Config, ModelOptions
 from .model_size import BYTES, ModelSize, Precision, count, forward_flops
+from .steps import step_count
 
 Place = Literal["device", "host", "disk"]
 
@@ -35,7 +37,8 @@ def model_size(options: ModelOptions, config: Any = None) -> tuple[ModelSize | N
 
     try:
         found = load_config(options) if config is None else config
-        return count(found, options.lora_target_modules), ""
+        own = options.model_revision if options.trust_remote_code else None
+        return count(found, options.lora_target_modules, own_code=own), ""
     except ValueError as error:
         return None, f"unknown: {error}"
 
@@ -110,8 +113,24 @@ class PlannedRun:
         options, training = self.config.selection, self.config.training
         if training.method != "adpo":
             return self.arms * self.labels
-        asked = min(self.labels, self.training_pairs) + training.dpo_baseline * self.training_pairs
-        return options.replicates * asked
+        asked = min(self.labels, self.training_pairs)
+        return options.replicates * (asked + math.fsum(self.dpo_pairs))
+
+    @property
+    def dpo_pairs(self) -> list[float]:
+        """Pairs of each DPO training beside ADPO in one replicate: for as much money, and all."""
+        training, pairs = self.config.training, self.training_pairs
+        bought = [min(self.labels, pairs) for _ in set(self.config.selection.baselines)]
+        return bought + [pairs] * training.dpo_baseline
+
+    @property
+    def passes_over_held_out(self) -> int:
+        """How often one ADPO training reads the held-out pairs: its first look needs no pass."""
+        training = self.config.training
+        steps = step_count(math.ceil(self.training_pairs), training)
+        between = training.eval_steps
+        between = int(between) if between >= 1 else math.ceil(between * steps)
+        return math.ceil(steps / between) if between else 1
 
     def trained_after(self) -> list[float]:
         """Labels that an arm has at each of its reward trainings."""

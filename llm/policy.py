@@ -128,11 +128,17 @@ def walk_adpo(arm: Arm, folder: Path, cache: Path) -> Path:
     if not arm.ledger.records(name, "policy"):
         rows = arm.ledger.rows(name)
         labels = [row for row in rows if row.kind == "label"]
-        for look in json.loads((policy / "adpo.json").read_bytes())["curve"]:
+        told = json.loads((policy / "adpo.json").read_bytes())
+        for look in told["curve"]:
             so_far = arm.labels([row for row in labels if row.round < look["step"]])
             facts = {**look, "wanted": look["asked"], **arm.bought(so_far)}
             arm.ledger.record(name, look["step"], "evaluation", facts)
-        own = {"pairs": len(arm.train), **_pseudo_facts(arm, rows), **_judged(arm, policy, cache)}
+        own = {
+            "pairs": len(arm.train),
+            "unanswered": told["unanswered"],
+            **_pseudo_facts(arm, rows),
+            **_judged(arm, policy, cache),
+        }
         arm.ledger.record(name, 0, "policy", {**arm.bought(arm.labels(labels)), **own})
     return policy
 
@@ -212,10 +218,13 @@ def _steps_between_looks(arm: Arm) -> int:
 
 
 def _pseudo_facts(arm: Arm, rows: Sequence[Row]) -> dict[str, int]:
-    """How often the policy believed itself, and was right where the truth is known."""
+    """How often the policy believed itself, and in how many pairs, at the last, it was right.
+
+    ``pseudo_known``: pairs with a pseudo-label whose truth is decided; an epoch more is no new evidence.
+    """
     said = [row for row in rows if row.kind == "pseudo"]
-    truth = [arm.truth[arm.place[row.pair_id]] for row in said]
-    judged = [(row.preference, t) for row, t in zip(said, truth, strict=True) if t in (0.0, 1.0)]
+    last = {arm.place[row.pair_id]: row.preference for row in said}  # rows are in order
+    judged = [(at, arm.truth[pair]) for pair, at in last.items() if arm.truth[pair] in (0.0, 1.0)]
     right = sum(int(said == true) for said, true in judged)
     return {"pseudo": len(said), "pseudo_known": len(judged), "pseudo_right": right}
 

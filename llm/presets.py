@@ -6,6 +6,7 @@ peft's choice for the architecture is taken.
 """
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 _ADPO: dict[str, Any] = {
@@ -59,13 +60,21 @@ WITHOUT = "-without-pseudo-labels"
 PRESETS |= {name + WITHOUT: {**values, "pseudo_labels": False} for name, values in PRESETS.items()}
 
 
-def preset(name: str) -> dict[str, Any]:
-    """The options of a preset; ``ValueError`` naming the nearest where there is none.
+def preset(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a preset with the user's ``own`` laid over them.
 
-    >>> preset("zephyr-7b-lora-adpo")["lora_r"]
+    Its split and configuration of a data set go with its data set: where ``own`` names another, they
+    are left out. Raises ``ValueError`` naming the nearest where there is no such preset.
+
+    >>> preset("zephyr-7b-lora-adpo", {"beta": 0.2})["lora_r"]
     64
+    >>> "dataset_split" in preset("zephyr-7b-lora-adpo", {"dataset_name": "pairs.jsonl"})
+    False
     """
     if not isinstance(name, str) or name not in PRESETS:
         close = difflib.get_close_matches(str(name), PRESETS, n=1) or sorted(PRESETS)
         raise ValueError(f"preset: found no {name!r}. Known, or nearest: {', '.join(close)}.")
-    return dict(PRESETS[name])
+    values = dict(PRESETS[name])
+    if own.get("dataset_name", values["dataset_name"]) != values["dataset_name"]:
+        values = {k: v for k, v in values.items() if k not in ("dataset_config", "dataset_split")}
+    return {**values, **own}

@@ -60,10 +60,15 @@ def read_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     flat = read_yaml(path) if path is not None else {}
     flat.update(overrides or {})
     name = flat.pop("preset", None)
+    if path is None and name is None and "teachers" not in flat:  # they have no flag
+        raise ValueError(
+            "configuration: found none; needed a file or a preset. Say --config FILE (demo.yaml in "
+            "activeduel/llm is one to copy) or --preset NAME."
+        )
     if name is not None:
         from .presets import preset
 
-        flat = {**preset(name), **flat}
+        flat = preset(name, flat)
     return build(flat)
 
 
@@ -87,6 +92,10 @@ def build(flat: Mapping[str, Any]) -> Config:
         name: _group(group, {k: v for k, v in flat.items() if homes.get(k) == name})
         for name, group in GROUPS.items()
     }
+    if "label_batch" not in flat:
+        chosen = groups["selection"]
+        most = min(chosen.label_batch, chosen.budget)
+        groups["selection"] = dataclasses.replace(chosen, label_batch=most)
     config = Config(teachers=_teachers(flat["teachers"]), **groups)
     _check_together(config)
     from .teachers import check  # imports numpy: not for '--help'

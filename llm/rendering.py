@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .rows import names
+
 if TYPE_CHECKING:
     from .data import Message, Text
 
@@ -67,7 +69,7 @@ def _through_template(tokenizer: Any, messages: list[Message], **more: bool) -> 
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **more))
     except TemplateError as error:
-        roles = ", ".join(message["role"] for message in messages)
+        roles = names(message["role"] for message in messages)
         raise Unreadable(
             f"chat_template: found a conversation of the roles {roles}, which the model's template "
             "refuses; needed roles that it knows (some know no system, or want user and assistant in "

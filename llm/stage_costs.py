@@ -43,8 +43,8 @@ def lines(run: PlannedRun) -> Iterator[Line]:
         yield from _reference(run)
         pairs = run.training_pairs * replicates
         yield from _training(run, "adpo", pairs, replicates, _CHUNK)
-        if training.dpo_baseline:
-            yield from _training(run, "dpo", pairs, replicates, _TILED, reference=1)
+        if dpo := run.dpo_pairs * replicates:
+            yield from _training(run, "dpo", math.fsum(dpo), len(dpo), _TILED, reference=1)
 
 
 def _features(run: PlannedRun) -> Iterator[Line]:
@@ -171,14 +171,23 @@ def _training(
     how += f" ({bytes_text(backward)})"
     how += f"; weights once more in bfloat16 ({bytes_text(copies)})" * bool(copies)
     yield Line(stage, "widest moment", "device", moment, None, how)
-    if stage == "adpo":  # it looks at the held-out pairs between steps: the larger of both counts
-        held, how = _one_batch(run)
-        more = max(0.0, held - tokens * kept - moment)
-        yield Line(stage, "held-out pairs", "device", more, None, f"beyond a step's: {how}")
+    if stage == "adpo" and options.max_eval_pairs:
+        yield _looks(run, tokens * kept + moment)
     texts, passes = 2 * pairs * options.num_train_epochs, training_factor(full, ckpt) + reference
     flops = run.flops(texts, head=chunk != _NO_LOGITS) * passes
     how = f"{flops:.3g} flop: {passes} passes over {texts:,.0f} texts, {times} trainings"
     yield Line(stage, "steps", "device", None, run.seconds(flops, SHARE[run.device][1]), how)
+
+
+def _looks(run: PlannedRun, step: float) -> Line:
+    """ADPO's looks at held-out pairs between its steps: of their bytes and a step's the larger counts."""
+    held, how = _one_batch(run)
+    pairs = min(run.config.training.max_eval_pairs, run.pairs - run.training_pairs)
+    passes = run.passes_over_held_out * run.config.selection.replicates
+    flops = run.flops(2 * pairs * passes, head=True)
+    took = run.seconds(flops, SHARE[run.device][0])
+    how = f"beyond a step's: {how}; {flops:.3g} flop: {passes} passes over {pairs:,.0f} pairs"
+    return Line("adpo", "held-out pairs", "device", max(0.0, held - step), took, how)
 
 
 def _weights_in_training(run: PlannedRun, stage: str, times: int, *, head: bool) -> Iterator[Line]:
@@ -193,7 +202,7 @@ def _weights_in_training(run: PlannedRun, stage: str, times: int, *, head: bool)
         trained = lora_parameters(size, model.lora_r)
         how = f"{trained:,} parameters in float32, rank {model.lora_r}"
         if not size.targets:
-            how = "unknown: peft makes no choice for this model; name lora_target_modules"
+            how = "unknown: peft cannot tell what to adapt in this model; name lora_target_modules"
         yield Line(stage, "adapters", "device", 4.0 * trained or None, None, how)
     yield Line(stage, "gradients", "device", 4.0 * trained, None, f"{trained:,} x 4 bytes")
     how = f"2 x {trained:,} x 4 bytes"

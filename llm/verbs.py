@@ -6,13 +6,14 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from .._durable import write_atomically
-from .arm import BASE, Arm, State, choose, states_folder
+from .arm import BASE, Arm, Name, State, choose, states_folder
 from .config import Config
 from .data import TextPool, read_pool
 from .footprint import Footprint, estimate
@@ -22,10 +23,8 @@ from .read_config import CACHE
 from .reward_model import load_reward_model
 from .stages import Say, quiet
 from .teachers import Waiting
-from .teachers.people import Settings as PeopleSettings
-from .teachers.people import label_in_terminal
-from .teachers.people_files import keep, open_questions, require_known
-from .teachers.settings import read_settings
+from .teachers.people import People, label_in_terminal, whose
+from .teachers.people_files import keep, open_questions
 
 SAMPLE = 256  # pairs whose tokens are counted for the estimate
 ENOUGH = 50  # decided held-out pairs: one of them is two points of accuracy
@@ -49,10 +48,21 @@ def foresee(config: Config) -> Foreseen:
     rows = [(pool.prompts[i], response) for i in some for response in pool.responses[i]]
     tokens = encode(load_tokenizer(config.model), rows, config.features.max_length)
     footprint = estimate(config, n, [len(t.ids) for t in tokens])
-    return Foreseen(footprint, _cautions(pool, config.data.test_fraction))
+    return Foreseen(footprint, (*_unjudged(pool, config.data.test_fraction), *_alone(config)))
 
 
-def _cautions(pool: TextPool, test_fraction: float) -> tuple[str, ...]:
+def _alone(config: Config) -> tuple[str, ...]:
+    """Whether nothing stands beside what chooses."""
+    training = config.training
+    if config.selection.baselines or (training.method == "adpo" and training.dpo_baseline):
+        return ()
+    asked = "; people answer a question once, whichever arms ask it"
+    people = asked * any(teacher.kind == "people" for teacher in config.teachers)
+    unknown = "Beside no baseline, what choosing gains will be unknown."
+    return (f"{unknown} --baselines random would tell{people}.",)
+
+
+def _unjudged(pool: TextPool, test_fraction: float) -> tuple[str, ...]:
     """Whether the held-out pairs can tell how good a reward is."""
     decided = round(test_fraction * np.isin(pool.truth(), (0.0, 1.0)).sum())
     if decided >= ENOUGH:
@@ -69,7 +79,7 @@ def _cautions(pool: TextPool, test_fraction: float) -> tuple[str, ...]:
 
 def features(config: Config, say: Say = quiet) -> tuple[int, ...]:
     """Compute every pair's features into the cache; their shape (n, 2, d_model)."""
-    with open_run(config, say) as opened:
+    with open_run(config, say, trains=False) as opened:
         return tuple(compute_features(opened).shape)
 
 
@@ -84,7 +94,7 @@ def select(config: Config, say: Say = quiet) -> Path:
             "select: found method adpo, which decides what to ask while it trains; needed head or "
             "reward. Use run."
         )
-    with open_run(config, say) as opened:
+    with open_run(config, say, trains=False) as opened:
         arm = opened.arm(opened.arms[0])
         rows = arm.ledger.rows(str(arm.name))
         if waiting := [row for row in rows if row.status == "asked"]:
@@ -136,39 +146,37 @@ def label(
 ) -> int:
     """Take people's answers, from a file or in this terminal; how many questions are still open.
 
-    Raises ``ValueError`` where no teacher is people, or the file cannot be read as answers.
+    A file goes to the group whose questions it answers. Raises ``ValueError`` where no teacher is
+    people, and where ``run`` would refuse an answer: in the file, or already in a folder.
     """
-    folders = [
-        Path(read_settings(t, PeopleSettings).folder) for t in config.teachers if t.kind == "people"
-    ]
-    if not folders:
+    if not any(t.kind == "people" for t in config.teachers):
         raise ValueError(
             "label: found no teacher of the kind 'people'; needed one who can be asked. Other kinds "
             "answer by themselves: use run."
         )
+    if answers is not None and not answers.is_file():
+        raise ValueError(f"--answers: found no file {answers}; needed a CSV or JSONL file.")
+    pool = read_pool(config.data)  # it says which questions there can be
+    groups = [People(t, pool, seed=0) for t in config.teachers if t.kind == "people"]
+    for group in groups:
+        group.replies()  # nobody's time is taken where a file has to be repaired first
     if answers is not None:
-        if len(folders) > 1:
-            raise ValueError(
-                f"--answers: found {len(folders)} groups of people; needed one. Put each group's file "
-                "into its folder as answers-NAME.csv, then run."
-            )
-        _adopt(answers, folders[0])
-        return sum(len(open_questions(folder)) for folder in folders)
-    for folder in folders:
+        _adopt(answers, whose(groups, answers))
+    for group in groups if answers is None else ():
         label_in_terminal(
-            open_questions(folder),
-            lambda question, preference, at=folder: keep(at, question, preference),  # type: ignore[misc]
+            group.name,
+            open_questions(group.folder),
+            partial(keep, group.folder),
             source or sys.stdin,
             sink or sys.stdout,
         )
-    return sum(len(open_questions(folder)) for folder in folders)
+    return sum(len(open_questions(group.folder)) for group in groups)
 
 
-def _adopt(answers: Path, folder: Path) -> None:
-    """Copy a file of answers beside the questions, once; another file of its name is an error."""
-    if not answers.is_file():
-        raise ValueError(f"--answers: found no file {answers}; needed a CSV or JSONL file.")
-    require_known(answers, folder)  # else a wrong file would lie beside the questions for good
+def _adopt(answers: Path, group: People) -> None:
+    """Copy a file of answers beside its questions, once; another file of its name is an error."""
+    group.replies(beside=answers)  # else a wrong file would lie beside the questions for good
+    folder = group.folder
     name = answers.name if answers.name.startswith("answers") else f"answers-{answers.name}"
     target = folder / name
     content = answers.read_bytes()
@@ -190,13 +198,21 @@ def train(config: Config, say: Say = quiet) -> Path:
             "train: found method adpo, which buys labels while it trains; needed head or reward. Use "
             "run: it goes on from the last checkpoint."
         )
+    from .ledger import Ledger
+
+    first, path = str(Name(config.selection.selector, 0)), folder_of(config) / "ledger.sqlite"
+    rows = []
+    if path.exists():  # read first: open_run would begin a run
+        with Ledger.reading(path) as ledger:
+            rows = ledger.rows(first)
+    if not any(row.preference is not None for row in rows):
+        where = f"in {path}" if path.exists() else f"and no run in {path.parent}"
+        raise ValueError(
+            f"train: found no label of {first} {where}; needed some. Use run, or label, first."
+        )
     with open_run(config, say) as opened:
         arm = opened.arm(opened.arms[0])
         rows = arm.ledger.rows(str(arm.name))
-        if not any(row.preference is not None for row in rows):
-            raise ValueError(
-                "train: found no label in the ledger; needed some. Use run, or label, first."
-            )
         waiting = sum(row.status == "asked" for row in rows)
         if waiting and config.training.method == "reward":  # a round's adapter is made once
             raise ValueError(
@@ -207,8 +223,9 @@ def train(config: Config, say: Say = quiet) -> Path:
 
 
 class Evaluation(NamedTuple):
-    """How the saved reward model orders pairs."""
+    """How the saved reward model, the linear head on its last features, orders pairs."""
 
+    model: Path
     pairs: int  # decided ones
     accuracy: float
     held_out: bool  # only pairs that training never saw
@@ -233,7 +250,7 @@ def evaluate(config: Config, say: Say = quiet) -> Evaluation:
     truth = pool.truth()[chosen]
     margins = (rewards[:, 0] - rewards[:, 1])[chosen]
     decided = int(((truth == 0) | (truth == 1)).sum())
-    return Evaluation(decided, accuracy(margins, truth), own is not None)
+    return Evaluation(folder / "reward", decided, accuracy(margins, truth), own is not None)
 
 
 def _own_test_pairs(folder: Path, pool: TextPool) -> Any:

@@ -1,7 +1,7 @@
 """What only a pool as a whole can tell, although each of its rows is right."""
 
-import itertools
-import os.path
+import sys
+from bisect import bisect_left
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +10,7 @@ from ..theory.checks import Floats, Ints
 from .rows import stop
 
 ONE_SIDED = 6  # decided labels all for one side are no accident: 1 in 32 for fair sides
-FEW_PROMPTS = 20  # on so few, a context type each may be meant
+FEW_PROMPTS = 20  # on so few, a context type each may be meant, or one prompt
 
 
 def check_sides(column: str, values: Floats, places: list[str]) -> None:
@@ -40,20 +40,31 @@ def held_together(guesses: Mapping[str, int], groups: int) -> Ints:
     """For each of ``groups`` prompts the first one that must be held out with it: (groups,).
 
     A guessed prompt (text -> its group) is the prompt and, it may be, words with which two responses
-    happen to begin; so guesses of which half is equal may be one prompt, and are not divided.
+    happen to begin; so a text and all that begin with its first half may be one prompt, and are not
+    divided.
 
     >>> held_together({"why is the sky": 0, "why is the sky It": 1, "how tall is it": 2}, 3).tolist()
     [0, 0, 2]
     """
+    first = np.arange(groups)
     if not guesses:
-        return np.arange(groups)
-    texts = sorted(guesses)  # what begins alike stands together
-    apart = [
-        2 * len(os.path.commonprefix([one, two])) < min(len(one), len(two))
-        for one, two in itertools.pairwise(texts)
-    ]
-    numbers, bundle = np.array([guesses[text] for text in texts]), np.cumsum([False, *apart])
-    least, first = np.full(len(texts), groups), np.arange(groups)
+        return first
+    texts = sorted(guesses)
+    opened = np.zeros(len(texts) + 1, dtype=np.int64)
+    for text in texts:  # in this order, all that begin with the same half stand in one run
+        half = text[: (len(text) + 1) // 2]
+        opened[bisect_left(texts, half)] += 1
+        opened[bisect_left(texts, half + chr(sys.maxunicode)) - 1] -= 1
+    bundle = np.cumsum([False, *(np.cumsum(opened)[:-2] == 0)])
+    numbers, least = np.array([guesses[text] for text in texts]), np.full(len(texts), groups)
     np.minimum.at(least, bundle, numbers)
     first[numbers] = least[bundle]
     return first
+
+
+def check_guesses(place: str, group: Ints, guessed: int) -> None:
+    """Refuse guessed prompts that nearly all begin alike: most pairs would be held out, or none."""
+    if guessed and 2 * np.bincount(group).max() > len(group) > FEW_PROMPTS:
+        found = "guessed prompts of which most begin alike"
+        repair = "Add a column prompt, or the mark of the answer ('Assistant:')."
+        stop(place, found, "prompts that can be told apart", repair)

@@ -1,4 +1,7 @@
-"""Models whose size is known, for the tests of estimates: two published ones, and a small Llama."""
+"""Models for the tests of estimates: two published ones, a small Llama, one with its own code."""
+
+import json
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -27,3 +30,36 @@ def small(layers=2, *, lora=False, dtype="float32", dropout=0.0, **more):
         options = LoraConfig(r=8, lora_dropout=dropout, target_modules=list(TARGETS))
         model = get_peft_model(model, options)
     return model.train(), config
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own-llama"
+
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def with_own_code(folder, more=""):
+    """A model folder, without weights, whose Python file describes the architecture."""
+    Path(folder, "own.py").write_text(OWN_CODE + more)
+    places = {"AutoConfig": "OwnConfig", "AutoModel": "OwnModel"}
+    places["AutoModelForCausalLM"] = "OwnForCausalLM"
+    options = {
+        **SMALL,
+        "num_hidden_layers": 2,
+        "model_type": "own-llama",
+        "architectures": ["OwnForCausalLM"],
+        "auto_map": {auto: f"own.{name}" for auto, name in places.items()},
+    }
+    Path(folder, "config.json").write_text(json.dumps(options))
+    return folder

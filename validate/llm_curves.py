@@ -12,7 +12,7 @@ import numpy as np
 
 from ..theory.checks import Floats
 from .llm_facts import Arm, Facts
-from .replay_intervals import Interval, resampled_interval
+from .replay_intervals import Interval, end_of, resampled_interval
 
 AXES = {"labels": "asked", "money": "money"}
 MOST_POINTS = 200  # of one curve on the page
@@ -43,9 +43,11 @@ def exactness(facts: Facts) -> Exactness:
 
 
 def interval(values: Floats, exact: Exactness, least: float = 0.0) -> Interval:
-    """Mean over replicates with its interval, cut at what is possible: [least, 1]."""
+    """Mean over replicates with its interval, cut at what is possible: [least, 1]; half its width, uncut."""
     found = resampled_interval(values, *exact)
-    return {k: None if v is None else min(max(v, least), 1.0) for k, v in found.items()}
+    cut = {k: None if v is None else min(max(v, least), 1.0) for k, v in found.items()}
+    half = None if found["high"] is None else end_of(found, "high") - end_of(found, "estimate")
+    return {**cut, "half": half}
 
 
 def optional_mean(

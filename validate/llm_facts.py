@@ -1,7 +1,9 @@
 """What a run's ledger says, arm by arm, before anything is computed from it."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from ..llm.config import Config
@@ -45,6 +47,7 @@ class Facts(NamedTuple):
     origin: dict[str, Any]
     families: dict[str, dict[int, Arm]]  # selector or policy -> replicate -> arm, all expected ones
     stages: tuple[Stage, ...]
+    answers_of_people: int  # different questions that they answered
 
     @property
     def chosen(self) -> str:
@@ -108,7 +111,7 @@ def gather(
     }
     return Facts(
         config, dict(configuration), _last(whole, "pool"), origin, families,
-        tuple(stages),
+        tuple(stages), _answers_of_people(config, rows),
     )  # fmt: skip
 
 
@@ -135,17 +138,33 @@ def _arm(name: str, config: Config, records: Sequence[Record], rows: Sequence[Ro
         tuple(e for e in evaluations if e.get("accuracy") is not None),
         tuple(value for _, _, kind, value in records if kind == "trained"),
         policy,
-        _uses(rows),
+        _uses(rows, people_of(config)),
         any(row.kind == "label" for row in rows) or any(e["asked"] for e in evaluations),
         finished,
     )
+
+
+def _answers_of_people(config: Config, rows: Mapping[str, Sequence[Row]]) -> int:
+    """A pair that several arms ask of the same people as often is answered once for all of them."""
+    people, most = people_of(config), Counter[tuple[str, str]]()
+    for found in rows.values():
+        said = (
+            r for r in found if r.kind == "label" and r.status != "asked" and r.teacher in people
+        )
+        most |= Counter((row.teacher, row.pair_id) for row in said)
+    return most.total()
+
+
+def people_of(config: Config) -> set[str]:
+    """The teachers who are people: their answers are shared by the arms that ask the same."""
+    return {teacher.name for teacher in config.teachers if teacher.kind == "people"}
 
 
 def _last(records: Sequence[Record], name: str) -> dict[str, Any]:
     return next((value for _, _, kind, value in reversed(records) if kind == name), {})
 
 
-def _uses(rows: Sequence[Row]) -> dict[str, Use]:
+def _uses(rows: Sequence[Row], people: AbstractSet[str]) -> dict[str, Use]:
     by_teacher: dict[str, list[Row]] = {}
     for row in rows:
         if row.kind == "label":
@@ -158,7 +177,7 @@ def _uses(rows: Sequence[Row]) -> dict[str, Use]:
             sum(row.status == "unparsable" for row in found),
             math.fsum(row.price for row in found if row.status == "unparsable"),
             sum(row.status == "asked" for row in found),
-            sum(row.asks > 1 for row in found),
+            sum(row.asks > 1 for row in found if row.teacher not in people),  # they are waited for
         )
         for teacher, found in by_teacher.items()
     }

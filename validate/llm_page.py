@@ -226,7 +226,8 @@ NOTES = {
     "rationality": "0: a coin; larger: follows the reward more sharply.",
     "policies": "DPO on random pairs has as much money as ADPO spent in the same replicate.",
     "replicates": (
-        "Accuracies in %. Pseudo-labels right: of those on pairs whose truth is known and decided, with Clopper and Pearson's exact "
+        "Accuracies in %. Pseudo-labels right: the last one of each pair, of those on pairs whose truth is "
+        "known and decided, with Clopper and Pearson's exact "
         "95 % interval (it takes pairs as independent); the mean's interval is over replicates."
     ),
     "trainings": (

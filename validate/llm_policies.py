@@ -19,6 +19,7 @@ from .llm_selection import (
     beside_length,
     difference_text,
     share,
+    unseen,
 )
 from .llm_tables import frequency
 from .replay_intervals import Interval, end_of
@@ -75,6 +76,9 @@ def _end(done: Sequence[dict[str, Any]], exact: Exactness) -> dict[str, Any] | N
 def _curves(facts: Facts, exact: Exactness) -> dict[str, dict[str, Any]]:
     """axis -> name -> mean curve of ADPO on its way, and of the lengths' rule from its labels."""
     arms = [arm for arm in facts.begun(ADPO).values() if arm.finished]
+    looked = sum(int(arm.evaluations[-1].get("known", 0)) for arm in arms)
+    if looked:  # at fewer pairs than are held out
+        exact = exact._replace(step=len(arms) / looked)
     out = {}
     for axis in AXES:
         # nothing is carried beyond what was bought: the threshold ends the asking, not the money
@@ -93,7 +97,7 @@ def _against(
     out: dict[str, Any] = {"rival": rival, "compared": len(gaps), "expected": expected}
     ended = all(row[name] is not None for row in rows for name in (ADPO, rival))
     out["difference"] = difference = interval(gaps, exact, -1.0) if len(gaps) else None
-    out["finding"] = _finding(difference, ended and len(rows) == expected, len(gaps))
+    out["finding"] = _finding(difference, ended and len(rows) == expected, len(gaps), expected)
     return out | {"in_words": _verdict(out)}
 
 
@@ -103,10 +107,10 @@ def lead(row: dict[str, Any], rival: str) -> float | None:
     return None if None in both else float(both[0] - both[1])
 
 
-def _finding(difference: Interval | None, finished: bool, compared: int) -> str:
+def _finding(difference: Interval | None, finished: bool, compared: int, expected: int) -> str:
     if not finished:
         return UNFINISHED
-    if difference is None:
+    if difference is None or compared < expected:  # those left out are no random ones
         return NOTHING
     if compared == 1:
         return ONE
@@ -122,6 +126,11 @@ def _verdict(out: dict[str, Any]) -> str:
             return f"ADPO against {rival}: no replicate of both is trained yet."
         return f"ADPO against {rival}: no accuracy of both is known, so nothing can be said."
     said, over = difference_text(difference), f"over {out['compared']} replicates"
+    if out["finding"] == NOTHING:
+        return (
+            f"ADPO against {rival}: only {out['compared']} of {out['expected']} replicates have an accuracy of "
+            f"both ({said}), so nothing can be said: where nothing could be trained is no accident."
+        )
     if out["finding"] == UNFINISHED:
         return (
             f"No verdict on ADPO against {rival} yet: {said} in {out['compared']} of "
@@ -140,8 +149,7 @@ def _verdict(out: dict[str, Any]) -> str:
         loss = max(0.0, -100 * end_of(difference, "low"))
         rest = f"A loss of up to {loss:.1f} points is not ruled out."
     else:
-        half = 100 * (end_of(difference, "high") - end_of(difference, "estimate"))
-        rest = f"A gain below about {half:.1f} points could not have been told from chance."
+        rest = unseen(difference)
     return f"ADPO: no better than {rival}, on this evidence: {said}, {over}. {rest}"
 
 
@@ -155,6 +163,12 @@ def _in_words(out: dict[str, Any]) -> str:
     if end["accuracy"] is None:
         return f"{words}. How good its policy is, is unknown: no held-out pair has a decided truth."
     words += f"; its policy orders {share(end['accuracy'])} of the held-out pairs as the truth does"
+    unanswered = [row[ADPO].get("unanswered", 0) for row in out["rows"] if row[ADPO]]
+    if any(unanswered):
+        words += (
+            f". {np.mean(unanswered):,.0f} times a replicate it wanted to ask and got no answer (the money was "
+            "spent, or the answer could not be read), and learned nothing from the pair"
+        )
     if not out["rivals"]:
         words += ". Beside no baseline, what choosing gained is unknown"
     return f"{words}."

@@ -91,10 +91,18 @@ def compare(facts: Facts, baseline: str, exact: Exactness) -> dict[str, Any]:
         out[name] = float(_at(arms, facts, grid[-1], "asked").mean())
     out["finding"] = _finding(out, len(complete) == expected)
     out["in_words"] = _in_words(out, facts)
-    if len(complete) == expected:
-        out |= needed(first, second, facts, exact)
+    if len(complete) == expected > 1:
+        out["baseline_rise"] = rise = interval(_rises(second), exact, -1.0)
+        if end_of(rise, "low") > 0:
+            out |= needed(first, second, facts, exact)
         out["needed_in_words"] = _needed_in_words(out, facts)
     return out
+
+
+def _rises(arms: Sequence[Arm]) -> Floats:
+    """What each arm gained after the warm-up, which all arms share."""
+    ends = [(arm.evaluations[0]["accuracy"], arm.evaluations[-1]["accuracy"]) for arm in arms]
+    return np.array([last - first for first, last in ends])
 
 
 def _at(arms: Sequence[Arm], facts: Facts, money: float, key: str = "accuracy") -> Floats:
@@ -148,11 +156,22 @@ def _in_words(out: dict[str, Any], facts: Facts) -> str:
         return f"{one} is better than {two}: {said} {end}, over {count} replicates."
     if out["finding"] == WORSE:
         return f"{one} is worse than {two}: {said} {end}, over {count} replicates."
-    half = 100 * (out["difference"]["high"] - out["difference"]["estimate"])
     return (
-        f"{one}: no better than {two}, on this evidence: {said} {end}, over {count} replicates. A gain "
-        f"below about {half:.1f} points could not have been told from chance."
+        f"{one}: no better than {two}, on this evidence: {said} {end}, over {count} replicates. "
+        f"{unseen(out['difference'])}"
     )
+
+
+def unseen(difference: Interval) -> str:
+    """How large a gain would have had to be, to be shown.
+
+    >>> unseen({"half": 0.031}), unseen({"half": 1.4})
+    ('A gain below about 3.1 points could not have been told from chance.', 'No gain could have been told from chance.')
+    """
+    half = end_of(difference, "half")
+    if half >= 1:
+        return "No gain could have been told from chance."
+    return f"A gain below about {100 * half:.1f} points could not have been told from chance."
 
 
 def needed(
@@ -175,10 +194,6 @@ def needed(
         here: None if money[there] is None else 1 - end_of(money, there) / budget
         for here, there in (("estimate", "estimate"), ("low", "high"), ("high", "low"))
     }
-    rises = np.array(
-        [arm.evaluations[-1]["accuracy"] - arm.evaluations[0]["accuracy"] for arm in second]
-    )
-    out["baseline_rise"] = interval(rises, exact, -1.0)
     return out
 
 
@@ -187,6 +202,11 @@ def _needed_in_words(out: dict[str, Any], facts: Facts) -> str:
     goal = (
         f"what {two} reaches with the whole budget ({100 * out['baseline_end']['estimate']:.1f} %)"
     )
+    if "money_needed" not in out:
+        return (
+            f"Whether {one} saves labels cannot be said: {two} itself is not shown to gain after the warm-up "
+            "that both share, and where the curve is flat no saving can be seen."
+        )
     money, labels, saved = out["money_needed"], out.get("labels_needed"), out["saving"]
     if money["estimate"] is None:
         words = f"{one} does not reach {goal} within the budget."
@@ -200,17 +220,10 @@ def _needed_in_words(out: dict[str, Any], facts: Facts) -> str:
             spent = bought if same else f"{bought} and {spent}"
         words = f"{one} reaches {goal} with {spent}"
         words += f", best guess: {percent(saved['estimate'])} saved" * (saved["estimate"] > 0) + "."
-    if out["replicates"] == 1:
-        return words + " One replicate gives no interval for that."
     if (saved["low"] or 0.0) > 0:
         words += f" At least {percent(saved['low'])} saved is shown (95 %)."
     else:
         words += " That anything is saved is not shown (95 %)."
-    if end_of(out["baseline_rise"], "low") <= 0:
-        words += (
-            f" {two} itself is not shown to gain after its first {amount(out['money_seen'][0])} of money: "
-            "where the curve is flat, no saving can be seen."
-        )
     return words
 
 

@@ -33,7 +33,8 @@ def summarise(facts: Facts) -> Summary:
     exact = exactness(facts)
     comparisons = [compare(facts, name, exact) for name in facts.baselines]
     costs = {teacher.cost for teacher in facts.config.teachers}
-    splits = [arm.split for family in facts.families.values() for arm in family.values()]
+    first = next(iter(facts.families.values()))  # all arms of a replicate share its split
+    splits = [arm.split for arm in first.values()]
     policy = policies(facts, exact)
     summary: Summary = {
         "command": "llm report",

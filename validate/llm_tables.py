@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .llm_curves import Exactness, optional_mean
-from .llm_facts import Arm, Facts, Use
+from .llm_facts import Arm, Facts, Use, people_of
 from .llm_selection import amount
 from .replay_intervals import Interval, percent
 from .verdict import Frequency
@@ -149,6 +149,11 @@ def ledger_odds(facts: Facts) -> dict[str, Any]:
         words += (
             f" {counted(totals['repeated'], 'question')} put more than once after a broken run, under the same "
             "key, and charged once."
+        )
+    if people_of(facts.config):
+        words += (
+            f" People gave {counted(facts.answers_of_people, 'answer')}: arms that ask the same share it, and "
+            "each is charged for it, or they could not be compared."
         )
     if totals["open"]:
         words += (

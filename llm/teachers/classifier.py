@@ -13,7 +13,7 @@ from ...theory.checks import Ints
 from ..config import TeacherOptions
 from ..data import Message, Text, TextPool
 from ..rendering import encode
-from .judge import Judge, load_judge
+from .judge import Judge, load_model, open_judge
 from .judge_settings import ClassifierSettings
 from .protocol import Answer, Question, uniform
 from .settings import read_settings, refuse
@@ -27,7 +27,8 @@ class Classifier:
     number). ``form``: "chat" template, "pair" of texts (encoders), or one joint "text"; "auto" takes
     the first that the tokenizer is made for.
     Each text runs alone and unpadded, so that its reward cannot depend on what else is asked.
-    Raises ``ValueError`` where the model has no trained head, or not one output.
+    Raises ``ValueError`` where the model's configuration cannot be had or says not one output; and,
+    when first asked, where the head was never trained.
     """
 
     instant = False
@@ -36,6 +37,10 @@ class Classifier:
         self.name, self._options, self._seed = options.name, options, int(seed)
         self._pairs = len(pool.pair_ids)
         self._settings = read_settings(options, ClassifierSettings)
+        self._judge = open_judge(options, self._settings)
+        if (outputs := self._judge.config.num_labels) != 1:
+            found = f"a classifier with {outputs} outputs (num_labels of its configuration)"
+            refuse(options, found, "one output, the reward", "Choose a reward model.")
         self._differences: dict[int, float] = {}
 
     def capacity(self) -> Ints:
@@ -68,17 +73,13 @@ class Classifier:
         judge = self._judge
         tokens = _tokens(judge, self._settings.form, prompt, response)
         with torch.inference_mode():
-            logits = judge.model(**{k: v.to(judge.device) for k, v in tokens.items()}).logits
+            logits = self._model(**{k: v.to(judge.device) for k, v in tokens.items()}).logits
         return float(logits.float().reshape(()))
 
     @cached_property
-    def _judge(self) -> Judge:
+    def _model(self) -> Any:
         kind = transformers.AutoModelForSequenceClassification
-        judge = load_judge(self._options, self._settings, kind)
-        if (outputs := judge.model.config.num_labels) != 1:
-            found = f"a classifier with {outputs} outputs"
-            refuse(self._options, found, "one output, the reward", "Choose a reward model.")
-        return judge
+        return load_model(self._options, self._settings, self._judge, kind)
 
 
 def _tokens(judge: Judge, form: str, prompt: Text, response: Text) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import transformers
 from ...theory.checks import Ints
 from ..config import TeacherOptions
 from ..data import Text, TextPool
-from .judge import Judge, load_judge
+from .judge import load_model, open_judge
 from .judge_settings import GenerativeSettings
 from .protocol import Answer, Question
 from .settings import read_settings, refuse
@@ -24,7 +25,8 @@ class Generative:
     exactly one verdict occurs, or a question longer than the model reads, is None: charged, not
     used. The note of each answer holds the verdicts by place, from which ``order_bias`` counts.
     Each question runs alone and unpadded, so no batch changes it.
-    Raises ``ValueError`` on a template without its places, or broken verdicts.
+    Raises ``ValueError`` on a template without its places, broken verdicts, and a model whose
+    configuration cannot be had, is a classifier's, or leaves no room for a question.
     """
 
     instant = False
@@ -35,6 +37,14 @@ class Generative:
         self._pairs = len(pool.pair_ids)
         self._settings = read_settings(options, GenerativeSettings)
         self._patterns = self._settings.patterns()
+        self._judge = open_judge(options, self._settings)
+        if self._judge.longest <= self._settings.max_new_tokens:
+            found = f"a model of {self._judge.longest} tokens"
+            refuse(options, found, "room beside max_new_tokens", "Choose another.")
+        heads = self._judge.config.architectures or ()
+        if heads and all(name.endswith("ForSequenceClassification") for name in heads):
+            needed = "a causal language model"
+            refuse(options, f"a classifier ({heads[0]})", needed, "Say kind: classifier.")
 
     def capacity(self) -> Ints:
         """One label on each pair (n,): asked again, it says the same."""
@@ -61,7 +71,7 @@ class Generative:
         """What the model writes after one row of tokens."""
         judge = self._judge
         with torch.inference_mode():
-            out = judge.model.generate(**{k: v.to(judge.device) for k, v in row.items()})
+            out = self._model.generate(**{k: v.to(judge.device) for k, v in row.items()})
         written = out[0, row["input_ids"].shape[1] :]
         return str(judge.tokenizer.decode(written, skip_special_tokens=True)).strip()
 
@@ -77,19 +87,17 @@ class Generative:
         return {name: found[name] for name in ("input_ids", "attention_mask")}
 
     @cached_property
-    def _judge(self) -> Judge:
-        judge = load_judge(self._options, self._settings, transformers.AutoModelForCausalLM)
-        if judge.longest <= self._settings.max_new_tokens:
-            found = f"a model of {judge.longest} tokens"
-            refuse(self._options, found, "room beside max_new_tokens", "Choose another.")
-        ends = judge.model.generation_config.eos_token_id
-        ends = judge.tokenizer.eos_token_id if ends is None else ends
+    def _model(self) -> Any:
+        kind = transformers.AutoModelForCausalLM
+        model = load_model(self._options, self._settings, self._judge, kind)
+        ends = model.generation_config.eos_token_id
+        ends = self._judge.tokenizer.eos_token_id if ends is None else ends
         first = ends[0] if isinstance(ends, list) else ends
         # greedy whatever the checkpoint's own settings (temperature, penalties, beams) are
-        judge.model.generation_config = transformers.GenerationConfig(
+        model.generation_config = transformers.GenerationConfig(
             do_sample=False,
             max_new_tokens=self._settings.max_new_tokens,
             eos_token_id=ends,
             pad_token_id=first,
         )
-        return judge
+        return model

@@ -1,7 +1,8 @@
-"""A language model as a judge: which one, and how it is loaded. One text at a time, never padded."""
+"""A language model as a judge: what is known of it at once, and how it is loaded when first asked.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+One text at a time, never padded.
+"""
+
 from typing import Any, NamedTuple
 
 import torch
@@ -9,38 +10,58 @@ import transformers
 
 from ..config import TeacherOptions
 from ..models import device, load_config, load_tokenizer, longest, quantisation
+from ..surroundings import quiet
 from .judge_settings import JudgeSettings
 from .settings import refuse
 
 
 class Judge(NamedTuple):
-    """A loaded model with its head."""
+    """What is known of a judge before any weight is read."""
 
     tokenizer: Any
-    model: Any
+    config: Any
     device: torch.device
     longest: int  # tokens
 
 
-def load_judge(options: TeacherOptions, settings: JudgeSettings, kind: Any, **more: Any) -> Judge:
-    """The judge's tokenizer and model of the transformers class ``kind``, in evaluation mode.
+def open_judge(options: TeacherOptions, settings: JudgeSettings) -> Judge:
+    """The judge's tokenizer and configuration: a teacher that cannot answer is refused unasked.
+
+    Raises ``ValueError`` naming the teacher where they cannot be had, or no such device is here.
+    """
+    asked = settings.model()
+    try:
+        place, _ = device(asked), quantisation(asked)
+        config, tokenizer = load_config(asked), load_tokenizer(asked)
+    except ValueError as error:
+        first = str(error).strip().split("\n")[0]  # transformers lists every model that it knows
+        raise ValueError(
+            f"teachers: {options.name!r} ({options.kind}): {first} Needed a judge that can be loaded "
+            "here. Check its model_name_or_path, model_revision and device."
+        ) from error
+    return Judge(tokenizer, config, place, longest(config, tokenizer, settings.max_length))
+
+
+def load_model(options: TeacherOptions, settings: JudgeSettings, judge: Judge, kind: Any) -> Any:
+    """The judge's model of the transformers class ``kind``, in evaluation mode, on its device.
 
     Raises ``ValueError`` naming the teacher where it cannot be loaded, or lacks weights that its
     kind needs: a head that was never trained would answer at random.
     """
-    asked = settings.model()
-    place, bits = device(asked), quantisation(asked)
+    bits, more = quantisation(settings.model()), {}
     if bits is not None:
         if settings.load_in_4bit:
-            half = torch.bfloat16 if place.type == "cuda" else torch.float32
+            half = torch.bfloat16 if judge.device.type == "cuda" else torch.float32
             chosen = half if settings.dtype == "auto" else getattr(torch, settings.dtype)
             bits = {**bits, "bnb_4bit_compute_dtype": chosen}
-        more["quantization_config"] = transformers.BitsAndBytesConfig(**bits)
-        more["device_map"] = {"": place}
+        more = {
+            "quantization_config": transformers.BitsAndBytesConfig(**bits),
+            "device_map": {"": judge.device},
+        }
     if settings.attn_implementation is not None:
         more["attn_implementation"] = settings.attn_implementation
-    tokenizer, config = load_tokenizer(asked), load_config(asked)
-    with torch.random.fork_rng(devices=[]), _quiet():
+    # quiet: without bars, and without the report of missing weights, for ours follows
+    with torch.random.fork_rng(devices=[]), quiet():
         try:
             model, report = kind.from_pretrained(
                 settings.model_name_or_path,
@@ -61,17 +82,5 @@ def load_judge(options: TeacherOptions, settings: JudgeSettings, kind: Any, **mo
         found = f"no trained weights for {absent[0]!r} in {settings.model_name_or_path!r}"
         refuse(options, found, "a model with this kind's head", "Choose another, or train it.")
     if bits is None:
-        model = model.to(place)
-    limit = longest(config, tokenizer, settings.max_length)
-    return Judge(tokenizer, model.eval().requires_grad_(False), place, limit)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the report of missing weights: ours follows."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
+        model = model.to(judge.device)
+    return model.eval().requires_grad_(False)

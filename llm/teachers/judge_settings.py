@@ -13,7 +13,7 @@ from .verdicts import PATTERNS, TEMPLATE, check_template, compile_patterns
 class JudgeSettings:
     """The keys that every model judge has, named as in ``ModelOptions``."""
 
-    model_name_or_path: str
+    model_name_or_path: str  # a model of the hub, or a folder
     model_revision: str = "main"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attn_implementation: str | None = None
@@ -41,8 +41,8 @@ class JudgeSettings:
 class ClassifierSettings(JudgeSettings):
     """The keys of the kind "classifier"."""
 
-    temperature: float = 0.0  # 0: the sign of the reward difference
-    form: Literal["auto", "chat", "pair", "text"] = "auto"  # how prompt and response are put
+    temperature: float = 0.0  # 0: always the larger reward; T: Bradley-Terry at difference / T
+    form: Literal["auto", "chat", "pair", "text"] = "auto"  # how both texts are put
 
     def check(self, options: TeacherOptions) -> None:
         """As above."""
@@ -55,9 +55,9 @@ class ClassifierSettings(JudgeSettings):
 class GenerativeSettings(JudgeSettings):
     """The keys of the kind "generative"."""
 
-    template: str = TEMPLATE  # holds {prompt}, {response_a}, {response_b}
-    max_new_tokens: int = 16
-    verdicts: Any = None  # {a: regex, b: regex, tie: regex}; exactly one must occur in a reply
+    template: str = TEMPLATE  # the question, with {prompt}, {response_a}, {response_b}
+    max_new_tokens: int = 16  # of a reply
+    verdicts: Any = None  # {a: regex, b: regex, tie: regex}; none: A, B, tie
 
     def check(self, options: TeacherOptions) -> None:
         """As above."""

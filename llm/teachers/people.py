@@ -10,6 +10,7 @@ the answer is read. A row whose preference is empty is still open.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +21,16 @@ from ..config import TeacherOptions
 from ..data import TextPool
 from ..rows import shown as quoted
 from ..rows import stop
-from .people_files import QUESTIONS, Reply, Shown, read_replies, readable, show, write_questions
+from .people_files import (
+    QUESTIONS,
+    Reply,
+    Shown,
+    read_replies,
+    readable,
+    replies_in,
+    show,
+    write_questions,
+)
 from .protocol import Answer, Question, Waiting
 from .settings import read_settings, refuse
 
@@ -31,7 +41,7 @@ _LEVELS = {"a": 1.0, "b": 0.0, "t": 0.5}
 class Settings:
     """The keys of this kind."""
 
-    folder: str  # where questions and answers are exchanged
+    folder: str  # questions.md goes out there, answers*.csv come back
     labels_per_pair: int = 1  # how often the same people may be asked about one pair
 
     def check(self, options: TeacherOptions) -> None:
@@ -66,7 +76,7 @@ class People:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
         """What has been answered; then ``Waiting`` if that was not all."""
-        replies = self._replies()
+        replies = self.replies()
         left: dict[str, Shown] = {}
         for q in questions:
             if not 0 <= q.number < self._labels:
@@ -87,16 +97,26 @@ class People:
         if left:
             raise Waiting((self.folder / QUESTIONS, len(self._open)))
 
-    def _replies(self) -> dict[str, Reply]:
-        """The answers in the folder by the key of their question, checked against the pool."""
+    def replies(self, beside: Path | None = None) -> dict[str, Reply]:
+        """The answers in the folder by the key of their question, checked against the pool.
+
+        With ``beside`` also those in a file that is to join them. Raises ``ValueError`` as above.
+        """
         found: dict[str, Reply] = {}
-        for reply in read_replies(self.folder):
+        joining = () if beside is None else replies_in(beside)
+        for reply in chain(read_replies(self.folder), joining):
             key = self._key(reply)
             before = found.setdefault(key, reply)
             if before.preference != reply.preference:
                 what = f"another answer to question {key} than {before.place} has"
                 stop(reply.place, what, "one answer to a question", "Keep one of the two.")
         return found
+
+    def knows(self, reply: Reply) -> bool:
+        """Whether a reply can be about a question to these people."""
+        if reply.key is not None:
+            return reply.key in self._pair_id
+        return reply.pair_id in self._only_key
 
     def _key(self, reply: Reply) -> str:
         """The question that a reply is about; ValueError where the pool holds no such."""
@@ -140,31 +160,61 @@ class People:
         return {pair_id: key for key, pair_id in self._pair_id.items()}
 
 
+def whose(groups: Sequence[People], path: Path) -> People:
+    """The one group of people whose questions a file answers, by its keys.
+
+    Raises ``ValueError`` naming file and row where keys of several groups stand in it, or none.
+    """
+    if len(groups) == 1:
+        return groups[0]
+    found: dict[str, People] = {}
+    for reply in replies_in(path):
+        able = [group for group in groups if group.knows(reply)]
+        if reply.key is None and able:
+            needed = f"the key from {QUESTIONS}: {len(able)} groups can be asked about this pair"
+            stop(reply.place, "a pair_id alone", needed, "Add a column key.")
+        if not able:
+            what = f"the unknown key {quoted(reply.key, named=True)}"
+            if reply.key is None:
+                what = f"the unknown pair_id {quoted(reply.pair_id, named=True)}"
+            stop(reply.place, what, f"a key from {QUESTIONS} of one group", "Drop the row.")
+        found |= {group.name: group for group in able}
+        if len(found) > 1:
+            what = f"answers of several groups ({', '.join(map(repr, found))}) in one file"
+            stop(reply.place, what, "a file for each group", "Divide it, and give each by itself.")
+    if not found:
+        names = ", ".join(repr(group.name) for group in groups)
+        stop(str(path), "no answer", f"answers of one of the groups {names}", "Fill it in.")
+    return next(iter(found.values()))
+
+
 def label_in_terminal(
+    teacher: str,
     questions: Sequence[Shown],
     commit: Callable[[Shown, float], None],
     source: TextIO,
     sink: TextIO,
 ) -> int:
-    """Show one question at a time, read a, b, t (tie) or q (stop); how many were answered.
+    """Show ``teacher`` one question at a time, read a, b, t (tie) or q (stop); how many were answered.
 
     ``commit(question, preference of what is shown)`` is called after each answer, before the next
     question is shown; ``people_files.keep`` is made for it. The end of ``source`` means q.
     """
     for done, question in enumerate(questions):
         prompt, a, b = (_plain(readable(t)) for t in (question.prompt, *question.responses))
-        sink.write(f"\n[{done + 1} of {len(questions)}]\n\n{prompt}\n\n--- a ---\n{a}\n\n")
+        place = f"{_plain(teacher)}: {done + 1} of {len(questions)}"
+        sink.write(f"\n[{place}]\n\n{prompt}\n\n--- a ---\n{a}\n\n")
         sink.write(f"--- b ---\n{b}\n\n")
-        answer = _read(source, sink)
+        answer = _read(teacher, source, sink)
         if answer == "q":
             return done
         commit(question, _LEVELS[answer])
     return len(questions)
 
 
-def _read(source: TextIO, sink: TextIO) -> str:
+def _read(teacher: str, source: TextIO, sink: TextIO) -> str:
     while True:
-        sink.write("Which is better? a, b, t (tie), q (stop): ")
+        sink.write(f"Which is better? a, b, t (tie), q (stop asking {_plain(teacher)}): ")
         sink.flush()
         line = source.readline()
         answer = {"tie": "t"}.get(line.strip().lower(), line.strip().lower()) if line else "q"

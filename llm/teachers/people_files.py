@@ -18,7 +18,8 @@ QUESTIONS, READABLE, TYPED = "questions.jsonl", "questions.md", "answers-termina
 _ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 _HEAD = """# {count} open questions to {teacher}
 
-Which response is better? Answer in a file `answers.csv` beside this one, one row a question:
+Which response is better? Answer in a file `answers*.csv` (any name that begins with answers) beside
+this one, one row a question:
 
     key,preference
     {key},a
@@ -156,15 +157,6 @@ def _written(folder: Path) -> list[Shown]:
         prompt, a, b = (read_text(place, row, n) for n in ("prompt", "response_a", "response_b"))
         found.append(Shown(key, pair_id, prompt, (a, b)))
     return found
-
-
-def require_known(path: Path, folder: Path) -> None:
-    """``ValueError`` naming the row of ``path`` whose key no question in ``folder`` has, or had."""
-    known = {q.key for q in _written(folder)} | {r.key for r in read_replies(folder)}
-    for reply in replies_in(path):
-        if reply.key is not None and reply.key not in known:
-            found = f"the unknown key {shown(reply.key, named=True)}"
-            stop(reply.place, found, f"a key from {folder / QUESTIONS}", "Drop the row.")
 
 
 def keep(folder: Path, question: Shown, preference: float) -> None:

@@ -17,7 +17,7 @@ from .settings import read_settings, refuse
 class Settings:
     """The keys of this kind."""
 
-    annotator: str | None = None  # as the data set names it; None: the teacher's own name
+    annotator: str | None = None  # as the data set names it; none: the teacher's own name
 
 
 class Recorded:
@@ -33,6 +33,13 @@ class Recorded:
     def __init__(self, options: TeacherOptions, pool: TextPool, *, seed: int) -> None:
         self.name, self._pool, self._seed = options.name, pool, int(seed)
         annotator = read_settings(options, Settings).annotator or options.name
+        if not pool.annotators:
+            refuse(
+                options,
+                "no recorded judgement in the data set",
+                "rows with chosen and rejected, or with a preference, or a file of judgements",
+                "Add them, or pass 'judgements: FILE' (pair_id, annotator, preference).",
+            )
         if annotator not in pool.annotators:
             close = difflib.get_close_matches(annotator, pool.annotators, n=1)
             meant = f"Did you mean {close[0]!r}?" if close else "Name it in 'annotator'."

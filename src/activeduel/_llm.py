@@ -105,7 +105,10 @@ def _run_verb(args: argparse.Namespace) -> int:
         else:
             found = verbs.evaluate(config, say)
             kind = "held-out " if found.held_out else ""
-            print(f"reward accuracy {found.accuracy:.4f} on {found.pairs} {kind}pairs")
+            print(
+                f"{found.model}, the linear head on the last features of the first arm: "
+                f"reward accuracy {found.accuracy:.4f} on {found.pairs} {kind}pairs"
+            )
     return 0
 
 
@@ -148,7 +151,7 @@ def _run(config: Config, console: Console, *, anyway: bool) -> int:
     console.print(Text(table(foreseen.footprint)), soft_wrap=True)
     for caution in foreseen.cautions:
         console.print(Text(caution, "bold"), soft_wrap=True)
-    memory, disk = free_bytes(foreseen.footprint.device), disk_for(Path(config.output.output_dir))
+    memory, disk = free_bytes(foreseen.footprint.device), disk_for(config.output)
     require_fit(foreseen.footprint, memory, disk, anyway=anyway)
     try:
         with _bars(console) as say:
@@ -156,7 +159,9 @@ def _run(config: Config, console: Console, *, anyway: bool) -> int:
     except Waiting as waiting:
         for path, count in waiting.places:
             console.print(Text(f"{count} questions wait for people: {path}"), soft_wrap=True)
-        console.print("Answer there or with `activeduel llm label`, then run again.")
+        console.print(
+            "Answer in answers*.csv beside them, or with `activeduel llm label`, then run again."
+        )
         return WAITING
     return _report(config)
 

@@ -6,6 +6,7 @@ Heavy imports stand inside the functions that run, so that ``--help`` answers at
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -246,10 +247,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _meant(args: argparse.Namespace, unknown: str) -> str:
+    """What an argument that ``llm`` does not know may have been meant as."""
+    if not hasattr(args, "verb"):
+        return ""
+    from .llm.read_config import options
+
+    if not unknown.startswith("-"):
+        return ". A configuration is named by --config FILE."
+    known = [f"--{name}" for name in (*options(), *vars(args)) if name not in ("run", "verb")]
+    close = difflib.get_close_matches(unknown.partition("=")[0], known, n=1)
+    return (
+        f". Did you mean {close[0]}?"
+        if close
+        else f". 'activeduel llm {args.verb} --help' lists them."
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Bad input is a message and 2, never a traceback."""
+    parser = build_parser()
     try:
-        args = build_parser().parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(args, unknown[0])}")
     except SystemExit as stop:  # argparse has printed its message
         return stop.code if isinstance(stop.code, int) else BAD_USAGE
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -1,17 +1,21 @@
 """``activeduel llm`` as somebody types it: what is said, what is kept, and with which exit status."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import tiny_runs
 
 import activeduel._llm
 from activeduel.cli import main
-from activeduel.llm.command_line import VERBS, verbs
+from activeduel.llm.command_line import VERBS, kinds, verbs
 from activeduel.llm.read_config import build, options
+from activeduel.llm.teachers import SETTINGS
 from activeduel.llm.teachers.simulated import Simulated
 
 OK, BAD, WAITING, STOPPED = 0, 2, 3, 130
@@ -67,6 +71,34 @@ def test_every_option_is_a_flag_with_its_default(say, verb):
     assert "--budget N money; labels where every price is 1; default: 600.0" in flat
     assert ("--answers" in shown) == (verb == "label")
     assert ("--yes" in shown) == (verb == "run")
+
+
+def test_help_says_the_keys_of_every_kind_of_teacher(say):
+    """Out of the records that read them, with what the source says of each."""
+    flat = " ".join(say("run", "--help")[1].split())
+    for kind, record in SETTINGS.items():
+        line = next(line for line in kinds() if line.startswith(f"{kind}: "))
+        assert " ".join(line.split()) in flat
+        assert all(f"{field.name} (" in line for field in dataclasses.fields(record))
+    assert "folder (needed) questions.md goes out there, answers*.csv come back" in flat
+    assert "form (auto; or chat, pair, text) how both texts are put" in flat
+    assert "lapse (0.0) share of answers given by a coin" in flat
+    assert "template (built in)" in flat and "trust_remote_code (false)" in flat
+    assert "max_length (4096) tokens, or fewer" in flat  # of the base of two records
+
+
+def test_help_on_label_says_how_an_answer_is_written(say):
+    flat = " ".join(say("label", "--help")[1].split())
+    assert "columns key and preference: a, b or tie (or 1, 0, 0.5;" in flat
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys; from activeduel.cli import main; main(['llm', 'run', '--help']);"
+        "sys.exit(repr({'torch', 'transformers', 'datasets'} & set(sys.modules) or 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "0\n" and "annotator (none)" in done.stdout
 
 
 def test_flags_are_laid_over_the_file(say, yaml, tmp_path):
@@ -168,7 +200,7 @@ def test_run_shows_what_it_will_take_and_ends_with_the_report(
 def test_the_other_verbs_answer_in_a_line(ran, say):
     path, folder = ran
     status, shown, _ = say("evaluate", "--config", path)
-    assert status == OK and shown.startswith("reward accuracy 0.") and "held-out pairs" in shown
+    assert status == OK and "reward accuracy 0." in shown and "held-out pairs" in shown
     assert say("features", "--config", path)[1] == "120 x 2 x 64 features are in the cache\n"
     assert say("train", "--config", path)[:2] == (OK, f"{folder / 'reward'}\n")
     assert say("report", "--config", path)[0] == OK

@@ -1,8 +1,10 @@
 """Estimates of whole runs: their stages, whether they fit, and their table."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,13 @@ import torch
 from planned_config import run
 from sized_models import GEMMA_7B, MISTRAL_7B, TARGETS, small
 
-from activeduel.llm.config import FeatureOptions, ModelOptions, TeacherOptions, TrainingOptions
+from activeduel.llm.config import (
+    FeatureOptions,
+    ModelOptions,
+    OutputOptions,
+    TeacherOptions,
+    TrainingOptions,
+)
 from activeduel.llm.footprint import (
     disk_for,
     estimate,
@@ -54,11 +62,32 @@ def test_full_fine_tunes_of_seven_billion_parameters(config, least, most):
 
 
 def test_what_a_run_wrote_already_needs_no_free_space(tmp_path):
-    """A folder that is not there yet stands where its first parent is."""
-    there = disk_for(tmp_path / "not" / "yet")
-    with open(tmp_path / "checkpoint", "wb") as file:
-        file.truncate(10**12)  # sparse: it takes no room
-    assert disk_for(tmp_path) == pytest.approx(there + 1e12, rel=0.01)
+    """Its own folder and the cache; not what other runs wrote. A folder may not be there yet."""
+    there = disk_for(OutputOptions(str(tmp_path / "not" / "yet")))
+    for place in ("mine/models", "cache", "another"):
+        (tmp_path / place).mkdir(parents=True)
+        with open(tmp_path / place / "file", "wb") as file:
+            file.truncate(10**12)  # sparse: it takes no room
+    for name, held in (("mine", 2e12), ("another", 2e12), ("new", 1e12)):
+        found = disk_for(OutputOptions(str(tmp_path), name))
+        assert found - held == pytest.approx(there, abs=0.2e12)
+
+
+def test_a_file_that_goes_while_the_disk_is_counted_is_no_error(tmp_path, monkeypatch):
+    """Another run may publish or sweep what it wrote in the cache."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "gone").write_bytes(b"x")
+    real = os.walk
+
+    def walk(folder):
+        for place, folders, files in real(folder):
+            for name in files:
+                (Path(place) / name).unlink()
+            yield place, folders, files
+
+    monkeypatch.setattr(os, "walk", walk)
+    assert disk_for(OutputOptions(str(tmp_path))) > 0
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_lora_on_a_large_gpu_and_in_four_bits_on_a_small_one():
@@ -129,6 +158,19 @@ def test_texts_are_counted_up_to_the_maximal_length_and_must_be_there():
 
 def test_a_rate_is_measured_here():
     assert 1e8 < matrix_rate("cpu", torch.float32, seconds=0.05) < 1e14
+
+
+def test_the_last_line_says_what_is_not_in_it_and_reads_well():
+    """The libraries' own memory; a run of less than a second is not "about under" it."""
+    config = small()[1]
+    short, long = (
+        table(estimate(run(), pairs, [10], device="cpu", rate=1e12, model_config=config))
+        for pairs in (10, 10**8)
+    )
+    assert " in memory at the peak (Python and the libraries take about 600 MB more), " in short
+    assert " on disk, under 1 s (" in short and " on disk, about " in long
+    gpu = estimate(run(), 10, [10], device="cuda", rate=1e12, model_config=config)
+    assert " on the GPU at the peak, " in table(gpu)
 
 
 BLOCKED = """

@@ -190,4 +190,4 @@ def test_length_learns_its_sign_from_the_labels():
     longer = length_margins(lengths, pair, np.array([1, 0, 0.5, 1.0]))
     assert longer.tolist() == [4, -7, 0]
     assert length_margins(lengths, pair, np.array([0, 1, np.nan, 1.0])).tolist() == [-4, 7, 0]
-    assert length_margins(lengths, pair[:0], np.zeros(0)).tolist() == [4, -7, 0]
+    assert not length_margins(lengths, pair[:0], np.zeros(0)).any()  # nothing is known

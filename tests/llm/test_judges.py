@@ -119,19 +119,52 @@ def test_long_texts_lose_their_beginning_in_every_form(reward_model, form):
 
 
 def test_a_model_without_a_trained_head_is_no_judge(tiny_model, tmp_path, world):
+    """Also where its configuration promises one: a head of random numbers would answer at random."""
+    model = transformers.AutoModel.from_pretrained(tiny_model)
+    model.config.num_labels = 1
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    teacher = judge("classifier", tmp_path, world.pool)
     with pytest.raises(
         ValueError, match=r"'judge' \(classifier\): found no trained weights for 'score"
     ):
-        said(judge("classifier", tiny_model, world.pool), questions_of(world.pool))
-    save(tiny_model, tmp_path, outputs=3)
-    with pytest.raises(ValueError, match="classifier with 3 outputs"):
-        said(judge("classifier", tmp_path, world.pool), questions_of(world.pool))
+        said(teacher, questions_of(world.pool))
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_model_without_one_reward_is_refused_before_its_weights_are_read(
+    tiny_model, tmp_path, world, outputs
+):
+    """When the teacher is made: no label has been bought yet, of anybody."""
+    save(tiny_model, tmp_path, outputs)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(
+        ValueError, match=rf"'judge' \(classifier\): found a classifier with {outputs} outputs"
+    ):
+        judge("classifier", tmp_path, world.pool)
+
+
+def test_a_classifier_is_no_generative_judge(reward_model, world):
+    with pytest.raises(ValueError, match=r"found a classifier \(LlamaForSequenceClassification\)"):
+        judge("generative", reward_model, world.pool)
+
+
+def test_a_judge_is_loaded_without_bars_and_reports(reward_model, tiny_model, world, capfd):
+    transformers.utils.logging.enable_progress_bar()
+    for kind, folder in (("classifier", reward_model), ("generative", tiny_model)):
+        said(judge(kind, folder, world.pool), questions_of(world.pool, pairs=1))
+    assert capfd.readouterr() == ("", "")
+    transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert "Loading weights" in capfd.readouterr().err  # negative control
 
 
 @pytest.mark.parametrize("kind", ["classifier", "generative"])
 def test_a_model_that_cannot_be_loaded_is_named(kind, tmp_path, world):
-    with pytest.raises(ValueError, match="nowhere"):
-        said(judge(kind, tmp_path / "nowhere", world.pool), questions_of(world.pool))
+    with pytest.raises(ValueError, match=rf"'judge' \({kind}\): .*nowhere"):
+        judge(kind, tmp_path / "nowhere", world.pool)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=rf"'judge' \({kind}\): .* Needed a judge that can be"):
+        judge(kind, tmp_path, world.pool)
     with pytest.raises(ValueError, match="found no 'model_name_or_path', needed it"):
         make(TeacherOptions("judge", kind), world.pool, seed=0)
 
@@ -231,6 +264,5 @@ def test_generative_settings_are_checked_before_the_model_is_loaded(world):
 
 def test_a_model_without_room_for_a_question_is_no_judge(tiny_model, world):
     """It could read nothing, and every question would be charged."""
-    teacher = judge("generative", tiny_model, world.pool, max_new_tokens=4000)
     with pytest.raises(ValueError, match="room beside max_new_tokens"):
-        list(teacher.answers([question(world.pool, 0)]))
+        judge("generative", tiny_model, world.pool, max_new_tokens=4000)

@@ -174,7 +174,8 @@ def test_stages_are_appended(path):
 
 
 def test_the_ledger_of_another_run_is_named_and_kept(path):
-    opened(path).close()
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
     before = path.read_bytes()
     with pytest.raises(
         ValueError, match=r"ledger\.sqlite: found .*\(budget 4, here 5\).*another run name"
@@ -185,6 +186,88 @@ def test_the_ledger_of_another_run_is_named_and_kept(path):
     assert path.read_bytes() == before
     with opened(path) as ledger:
         assert ledger.configuration == CONFIGURATION and ledger.identity == "one"
+
+
+def test_what_differs_is_shown_in_part_from_where_it_differs(path):
+    teachers = [{"name": f"teacher {n}", "cost": 1} for n in range(40)]
+    with opened(path, configuration={"teachers": teachers}) as ledger:
+        ledger.ask([question(0)])
+    others = [*teachers[:-2], {"name": "teacher 38", "cost": 7}, teachers[-1]]
+    with pytest.raises(ValueError) as error:
+        opened(path, "two", {"teachers": others})
+    said = str(error.value)
+    assert "{'cost': 1, 'name': 'teacher 38'}" in said and "{'cost': 7, 'name': 'te" in said
+    assert len(said) < len(str(path)) + 400
+
+
+def begun(path, identity="one"):
+    """What a start leaves that fails before anything is asked."""
+    with opened(path, identity) as ledger:
+        ledger.record("", 0, "origin", {"model": "m"})
+        ledger.note_stage("", 0, "features", 0.5, 7)
+
+
+def test_a_ledger_in_which_nothing_was_asked_is_taken_over_whole(path):
+    begun(path)
+    with opened(path, "two", {"budget": 5}) as ledger:
+        assert (ledger.identity, ledger.configuration) == ("two", {"budget": 5})
+        assert ledger.records() == [] and ledger.stages() == []
+        ledger.record("", 0, "origin", {"model": "another"})
+        with pytest.raises(ValueError, match="another process working"):
+            opened(path, "three")
+    with opened(path, "two", {"budget": 5}) as ledger:
+        assert ledger.records() == [("", 0, "origin", {"model": "another"})]
+    base = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError, match="a ledger keeps every row"):
+        base.execute("DELETE FROM record")
+    base.close()
+
+
+def ask(path):
+    with opened(path) as ledger:
+        ledger.ask([question(0)])
+
+
+def believe(path):
+    with opened(path) as ledger:
+        ledger.pseudo([question(0, price=0.0)], [1.0])
+
+
+def train(path):
+    (path.parent / "models").mkdir()
+
+
+@pytest.mark.parametrize("act", [ask, believe, train])
+def test_a_ledger_that_holds_anything_more_is_not(path, act):
+    begun(path)
+    act(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="the ledger of another run"):
+        opened(path, "two", {"budget": 5})
+    assert path.read_bytes() == before
+
+
+REPLACED = """
+import os, signal, sys
+from pathlib import Path
+from activeduel.llm import ledger_file
+from activeduel.llm.ledger import Ledger
+setattr({"rename": os, "sync_folder": ledger_file}[sys.argv[2]], sys.argv[2],
+        lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+Ledger(Path(sys.argv[1]), "two", {"budget": 5})
+"""
+
+
+@pytest.mark.parametrize(("moment", "left"), [("rename", "one"), ("sync_folder", "two")])
+def test_killed_while_it_is_taken_over_it_is_the_old_one_or_the_new(path, moment, left):
+    begun(path)
+    child = subprocess.run([sys.executable, "-c", REPLACED, str(path), moment], check=False)
+    assert child.returncode == -signal.SIGKILL
+    with Ledger.reading(path) as ledger:
+        assert ledger.identity == left and len(ledger.records()) == (left == "one")
+    with opened(path, "two", {"budget": 5}) as ledger:
+        assert ledger.identity == "two" and ledger.records() == []
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
 
 
 def foreign(path):

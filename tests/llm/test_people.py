@@ -12,7 +12,7 @@ from activeduel.llm.asking import ask_all
 from activeduel.llm.config import TeacherOptions
 from activeduel.llm.ledger import Asked, Ledger
 from activeduel.llm.teachers import Waiting, make
-from activeduel.llm.teachers.people import label_in_terminal
+from activeduel.llm.teachers.people import label_in_terminal, whose
 from activeduel.llm.teachers.people_files import (
     QUESTIONS,
     READABLE,
@@ -20,7 +20,6 @@ from activeduel.llm.teachers.people_files import (
     keep,
     open_questions,
     replies_in,
-    require_known,
 )
 
 
@@ -34,8 +33,8 @@ def folder(tmp_path):
     return tmp_path / "people"
 
 
-def people(data, folder, *, seed=0, **settings):
-    options = TeacherOptions("team", "people", settings={"folder": str(folder), **settings})
+def people(data, folder, *, seed=0, name="team", **settings):
+    options = TeacherOptions(name, "people", settings={"folder": str(folder), **settings})
     return make(options, data, seed=seed)
 
 
@@ -231,7 +230,7 @@ def typed(folder, text, commit=None):
     sink = io.StringIO()
     commit = commit or (lambda shown, preference: keep(folder, shown, preference))
     return label_in_terminal(
-        open_questions(folder), commit, io.StringIO(text), sink
+        "team", open_questions(folder), commit, io.StringIO(text), sink
     ), sink.getvalue()
 
 
@@ -240,7 +239,7 @@ def test_at_the_terminal_each_answer_is_kept_before_the_next_question(data, fold
     _, rows = waits(teacher, questions)
     words = [left_is_better(r) for r in rows]
     count, shown = typed(folder, f"{words[0]}\nwhat?\n{words[1].upper()} \nq\n")
-    assert count == 2 and shown.count("Which is better?") == 4 and "[3 of 4]" in shown
+    assert count == 2 and shown.count("Which is better?") == 4 and "[team: 3 of 4]" in shown
     assert [q.key for q in open_questions(folder)] == [r["key"] for r in rows[2:]]
     count, _ = typed(folder, "t\n")  # and the end of the input
     assert count == 1
@@ -316,15 +315,44 @@ def test_a_file_of_answers_that_nobody_would_read_is_an_error(data, folder):
         list(teacher.answers(questions))
 
 
+def test_the_questions_say_which_files_are_read(data, folder):
+    waits(people(data, folder), [question(data, 0)])
+    assert "Answer in a file `answers*.csv`" in (folder / READABLE).read_text()
+
+
 def test_answers_to_questions_that_nobody_asked_are_named_before_they_are_taken(data, folder):
-    _, rows = waits(people(data, folder), [question(data, i) for i in range(2)])
+    teacher = people(data, folder)
+    _, rows = waits(teacher, [question(data, i) for i in range(2)])
     write(folder, f"key,preference\n{rows[0]['key']},a\n")
     mine = folder.parent / "mine.csv"
     mine.write_text("key,preference\n" + "".join(f"{row['key']},a\n" for row in rows))
-    require_known(mine, folder)  # open, or answered before
+    assert len(teacher.replies(beside=mine)) == 2  # open, or answered before
     mine.write_text("key,preference\nabc,a\n")
     with pytest.raises(ValueError, match="mine.csv, line 2: found the unknown key 'abc'"):
-        require_known(mine, folder)
+        teacher.replies(beside=mine)
+    mine.write_text(f"key,preference\n{rows[0]['key']},b\n")
+    with pytest.raises(ValueError, match="mine.csv, line 2: found another answer to question"):
+        teacher.replies(beside=mine)
+
+
+def test_a_file_of_answers_belongs_to_the_group_that_was_asked(data, tmp_path):
+    """The keys say it: they are made of the teacher's name."""
+    groups = [people(data, tmp_path / name, name=name) for name in ("ann", "bob")]
+    ann, bob = (waits(group, [question(data, 0)])[1][0]["key"] for group in groups)
+    mine = tmp_path / "mine.csv"
+    for key, group in ((ann, groups[0]), (bob, groups[1])):
+        mine.write_text(f"key,preference\n{key},a\n")
+        assert whose(groups, mine) is group
+    for text, found in (
+        (f"key,preference\n{ann},a\n{bob},a\n", "line 3: found answers of several groups"),
+        (f"key,preference\n{ann},a\nabc,a\n", "line 3: found the unknown key 'abc'"),
+        ("pair_id,preference\npair 0,a\n", "line 2: found a pair_id alone"),
+        ("pair_id,preference\npair 99,a\n", "line 2: found the unknown pair_id 'pair 99'"),
+        (f"key,preference\n{ann},\n", "found no answer; needed answers of one .* 'ann', 'bob'"),
+    ):
+        mine.write_text(text)
+        with pytest.raises(ValueError, match=found):
+            whose(groups, mine)
 
 
 def test_a_file_of_questions_that_was_changed_is_named(data, folder):

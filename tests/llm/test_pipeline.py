@@ -8,8 +8,9 @@ import pytest
 import tiny_runs
 
 from activeduel.llm import pipeline
+from activeduel.llm.arm import BASE
 from activeduel.llm.data import read_pool
-from activeduel.llm.ledger import Ledger
+from activeduel.llm.ledger import Asked, Ledger
 from activeduel.llm.read_config import build
 from activeduel.llm.teachers.simulated import Simulated
 from activeduel.llm.tiny_model import write_model
@@ -69,7 +70,9 @@ def test_a_finished_run_called_again_asks_nobody_and_changes_nothing(copied, mon
 
 
 @pytest.mark.parametrize(
-    "changes", [{"tokens_per_batch": 300}, {"report_to": "none"}], ids=lambda c: next(iter(c))
+    "changes",
+    [{"tokens_per_batch": 300}, {"report_to": "none"}, {"save_steps": 7}],
+    ids=lambda c: next(iter(c)),
 )
 def test_what_changes_speed_only_is_no_other_run(copied, changes):
     flat, folder = copied
@@ -211,10 +214,11 @@ def test_a_judges_weights_belong_to_the_run(made, tiny_model, tmp_path):
     """Other weights in the same folder would answer otherwise, in one ledger."""
     judge = tmp_path / "judge"
     shutil.copytree(tiny_model, judge)
-    teacher = {"name": "judge", "kind": "classifier", "model_name_or_path": str(judge)}
+    teacher = {"name": "judge", "kind": "generative", "model_name_or_path": str(judge)}
     config = build({**made[0], "output_dir": str(tmp_path), "teachers": [teacher]})
     with pipeline.open_run(config) as opened:
         assert set(opened.ledger.configuration["judges"]) == {"judge"}
+        opened.ledger.ask([Asked("key", "dual/0", 0, 0, "pair", "judge", 1.0, None, BASE)])
     write_model(judge, seed=1)
     with pytest.raises(ValueError, match="another run.*judges"), pipeline.open_run(config):
         pass

@@ -1,5 +1,6 @@
 """What a run will do, counted from its configuration: arms, labels, trainings."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,19 @@ for name in ("torch", "transformers", "peft"):
     pytest.importorskip(name, reason=f"needs {name}: pip install 'activeduel[llm]'")
 
 from planned_config import run
-from sized_models import MISTRAL_7B, small
+from sized_models import MISTRAL_7B, small, with_own_code
 
-from activeduel.llm.config import SelectionOptions, TeacherOptions, TrainingOptions
+from activeduel.llm.config import (
+    ModelOptions,
+    SelectionOptions,
+    TeacherOptions,
+    TrainingOptions,
+)
 from activeduel.llm.footprint import estimate
+from activeduel.llm.model_size import count
 from activeduel.llm.pipeline import Run
-from activeduel.llm.planned_run import PlannedRun
+from activeduel.llm.planned_run import PlannedRun, model_size
+from activeduel.llm.steps import step_count
 
 
 def planned(config, pairs=1000):
@@ -27,17 +35,25 @@ def test_an_arm_is_counted_once_however_often_it_is_named(baselines, arms):
     """As the run walks them."""
     chosen = SelectionOptions(selector="dual", baselines=baselines, replicates=3)
     config = replace(run(), selection=chosen)
-    assert planned(config).arms == arms == len(Run(config, *[None] * 5).arms)
+    assert planned(config).arms == arms == len(Run(config, *[None] * 6).arms)
 
 
 def test_labels_of_all_arms():
-    """ADPO asks at most its budget, and each pair once; its DPO baseline every training pair."""
+    """ADPO asks at most its budget, and each pair once; DPO for as much money, and of every pair."""
     chosen = SelectionOptions(baselines=("random",), replicates=3, budget=600)
     config = replace(run(), selection=chosen)
     assert planned(config).questions == 6 * 600
-    for dpo, pairs, asked in ((False, 1000, 600), (False, 400, 300), (True, 1000, 600 + 750)):
+    alone = replace(config, selection=replace(chosen, baselines=()))
+    twice = replace(config, selection=replace(chosen, baselines=("random", "random")))
+    for dpo, pairs, asked, every in (
+        (False, 1000, 600, 0),
+        (False, 400, 300, 0),
+        (True, 1000, 600, 750),
+    ):
         training = TrainingOptions(method="adpo", dpo_baseline=dpo)
-        assert planned(replace(config, training=training), pairs).questions == 3 * asked
+        for arms, one in ((1, alone), (2, config), (2, twice)):
+            said = planned(replace(one, training=training), pairs)
+            assert said.questions == 3 * (arms * asked + every)
     dear = replace(config, teachers=(TeacherOptions("expert", "simulated", cost=4.0),))
     assert planned(dear).questions == 6 * 150
 
@@ -80,3 +96,50 @@ def test_held_out_pairs_are_looked_at_with_everything_else_in_memory():
         held = {x.what: x.bytes for x in found.lines if x.stage in ("reference", "adpo")}
         more.append((held["held-out pairs"], held["one batch"]))
     assert more[0][0] == 0 < more[1][0] < more[1][1]
+
+
+def stage(config, name, pairs=1000):
+    found = estimate(config, pairs, [10], device="cpu", rate=1e9, model_config=small()[1])
+    return {line.what: line for line in found.lines if line.stage == name}
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("random", [False, True])
+def test_dpo_trainings_beside_adpo(random, every):
+    """On random pairs for as much money (here 100 labels), and on all 750 training pairs."""
+    training = TrainingOptions(method="adpo", dpo_baseline=every)
+    chosen = SelectionOptions(budget=100, replicates=2, baselines=("random",) * random)
+    config = replace(run(training), selection=chosen)
+    trainings, texts = 2 * (random + every), 4 * (100 * random + 750 * every)
+    found = stage(config, "dpo")
+    assert bool(found) == bool(trainings)
+    if found:
+        assert f"over {texts:,} texts, {trainings} trainings" in found["steps"].how
+        alone = stage(replace(config, training=replace(training, dpo_baseline=True)), "dpo")
+        assert 0 < found["steps"].seconds <= alone["steps"].seconds
+
+
+@pytest.mark.parametrize("eval_steps", [0, 0.1, 0.3, 1, 5, 7, 1000])
+def test_looks_at_held_out_pairs_are_those_of_the_loop(eval_steps):
+    """After every eval_steps and the last; the look before the first step reads nothing."""
+    training = TrainingOptions(method="adpo", eval_steps=eval_steps)
+    steps = step_count(750, training)
+    between = int(eval_steps) if eval_steps >= 1 else math.ceil(eval_steps * steps)
+    looks = [s for s in range(1, steps + 1) if s == steps or (between and s % between == 0)]
+    assert steps == 47 and planned(run(training)).passes_over_held_out == len(looks)
+
+
+def test_time_to_look_at_held_out_pairs():
+    """One forward pass over each text: as the reference takes over all 2 x 1000 of them."""
+    training = TrainingOptions(method="adpo", eval_steps=0.25, max_eval_pairs=100)
+    one = stage(run(training), "reference")["log-probabilities"].seconds / 1000
+    for most, pairs in ((100, 100), (500, 250)):  # a quarter is held out
+        config = run(replace(training, max_eval_pairs=most))
+        assert stage(config, "adpo")["held-out pairs"].seconds == pytest.approx(4 * pairs * one)
+    assert "held-out pairs" not in stage(run(replace(training, max_eval_pairs=0)), "adpo")
+
+
+def test_a_model_with_its_own_code_is_counted(tmp_path):
+    options = ModelOptions(str(with_own_code(tmp_path)), trust_remote_code=True)
+    size, reason = model_size(options)
+    assert not reason and size.parameters == count(small()[1]).parameters

@@ -148,14 +148,15 @@ def test_a_run_asks_within_its_budget_and_believes_itself_where_it_is_sure(made,
     assert labels and said and sum(row.price for row in labels) <= 40
     assert len({row.pair_id for row in labels}) == len(labels)
     truth = dict(zip(world.pool.pair_ids, world.pool.truth(), strict=True))
-    known = [row for row in said if truth[row.pair_id] in (0.0, 1.0)]
+    last = {row.pair_id: row.preference for row in said}  # of two epochs
+    known = {i: preference for i, preference in last.items() if truth[i] in (0.0, 1.0)}
     told = policy(folder, "adpo/0")
     assert (told["asked"], told["pseudo"], told["pseudo_known"]) == (
         len(labels),
         len(said),
         len(known),
     )
-    assert told["pseudo_right"] == sum(row.preference == truth[row.pair_id] for row in known)
+    assert told["pseudo_right"] == sum(said == truth[i] for i, said in known.items())
     assert told["money"] == sum(row.price for row in labels) and 0 <= told["accuracy"] <= 1
 
 
@@ -226,12 +227,18 @@ def test_stopped_in_the_loop_it_goes_on_from_its_checkpoint(made, tmp_path, monk
         return answers(self, questions)
 
     monkeypatch.setattr(Simulated, "answers", impatient)
+    alone = {**flat, "baselines": [], "dpo_baseline": False, "output_dir": str(tmp_path)}
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(build({**flat, "output_dir": str(tmp_path)}))
+        pipeline.run(build(alone))
     working = tmp_path / "run" / "models" / "adpo" / "0" / "policy.training"
     assert list(working.glob("checkpoint-*"))
-    pipeline.run(build({**flat, "output_dir": str(tmp_path)}))
-    assert tiny_runs.outcome(tmp_path / "run") == tiny_runs.outcome(folder)
+    pipeline.run(build(alone))
+    stopped, unbroken = (tiny_runs.outcome(path) for path in (tmp_path / "run", folder))
+    assert stopped["rows"]["adpo/0"] == unbroken["rows"]["adpo/0"]
+    for kind in ("facts", "weights"):  # the unbroken run has its rivals' too
+        own = [x for x in stopped[kind] if "adpo" in x[0] or "models/adpo" in x]
+        assert own and all(x in unbroken[kind] for x in own)
+    assert stopped["weights"].items() <= unbroken["weights"].items()
     assert not working.exists()
 
 

@@ -127,6 +127,29 @@ def test_the_users_own_options_win_over_a_preset():
     assert config.model.lora_r == 8 and config.model.model_name_or_path == "model"
 
 
+def test_a_presets_split_goes_with_its_data_set():
+    data = read_config(None, {"preset": "zephyr-7b-lora-adpo", "dataset_name": "p.jsonl"}).data
+    assert (data.dataset_name, data.dataset_split) == ("p.jsonl", "train")
+    own = {"preset": "zephyr-7b-lora-adpo", "dataset_name": "p", "dataset_split": "test"}
+    assert read_config(None, own).data.dataset_split == "test"
+    same = {**own, "dataset_name": PRESETS["zephyr-7b-lora-adpo"]["dataset_name"]}
+    del same["dataset_split"]
+    assert read_config(None, same).data.dataset_split == "train_prefs"
+
+
+def test_without_a_file_it_says_how_to_name_one():
+    for flat in ({}, {"budget": "20"}):
+        with pytest.raises(ValueError, match="configuration: found none.*--config FILE"):
+            read_config(None, flat)
+
+
+def test_a_batch_that_nobody_chose_is_at_most_the_budget():
+    assert build({**LEAST, "budget": "20"}).selection.label_batch == 20
+    assert build({**LEAST, "budget": 90}).selection.label_batch == 50
+    with pytest.raises(ValueError, match="'label_batch': found 50, needed at most the budget"):
+        build({**LEAST, "budget": 20, "label_batch": 50})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

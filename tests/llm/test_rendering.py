@@ -94,6 +94,17 @@ def test_roles_that_a_template_refuses(own):
         assert error.value.row == 1 and "secret" not in str(error.value)
 
 
+def test_a_role_that_is_somebodys_text_is_not_shown(own):
+    """As where role and content are exchanged."""
+    own.chat_template = ALTERNATING
+    prompt = ({"role": "my doctor told me a secret", "content": "user"}, *CHAT)
+    with pytest.raises(ValueError, match="of the roles a text of 26 characters, user, which"):
+        render(own, prompt, "there")
+    with pytest.raises(ValueError, match="chat_template") as error:
+        render(own, prompt, "there")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_a_template_that_writes_todays_date_gives_the_same_text_tomorrow(own, tmp_path, several):
     """Llama 3.2's and GPT-OSS's do: a resumed run, and TRL, must read what the features are of."""

@@ -8,6 +8,7 @@ for package in ("torch", "transformers", "peft"):
 
 import torch
 import transformers
+from sized_models import with_own_code
 
 from activeduel.llm.models import require_startable
 
@@ -60,3 +61,29 @@ def test_modules_that_peft_does_not_know_have_to_be_named(tmp_path):
             require_startable(config(tmp_path, training, lora_target_modules=named), {})
     require_startable(config(tmp_path, WITH_DPO, use_peft=False), {})
     require_startable(config(tmp_path, HEAD), {})
+
+
+def test_verbs_that_train_nothing_need_nothing_to_train_with(tmp_path, tiny_model, monkeypatch):
+    """Features and a selection: several GPUs and an architecture unknown to peft do not matter."""
+    transformers.Olmo2Config(**SMALL, eos_token_id=2, pad_token_id=0).save_pretrained(tmp_path)
+    require_startable(config(tmp_path, REWARD), {}, trains=False)
+    with pytest.raises(ValueError, match="WORLD_SIZE: found 2 processes"):
+        require_startable(config(tmp_path, REWARD), {"WORLD_SIZE": "2"}, trains=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_startable(config(tiny_model, REWARD, device="auto"), {}, trains=False)
+
+
+def test_lora_on_a_model_with_its_own_code(tmp_path):
+    own = config(with_own_code(tmp_path), REWARD, trust_remote_code=True)
+    with pytest.raises(ValueError, match="lora_target_modules: found none.*in a own-llama"):
+        require_startable(own, {})
+    named = {"trust_remote_code": True, "lora_target_modules": ["q_proj"]}
+    require_startable(config(tmp_path, REWARD, **named), {})
+
+
+def test_an_architecture_that_cannot_be_tried_does_not_stop_a_run(tmp_path):
+    """Its code may want weights in memory: then it can still be loaded and trained."""
+    broken = "\n\ndef broken(*more):\n    raise KeyError(0)\n\n\nOwnForCausalLM.__init__ = broken\n"
+    folder = with_own_code(tmp_path, broken)
+    require_startable(config(folder, REWARD, trust_remote_code=True), {})

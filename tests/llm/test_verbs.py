@@ -1,6 +1,7 @@
 """What can be done beside a run: say the next picks, train on what there is, judge, take answers."""
 
 import csv
+import io
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ for name in ("torch", "transformers", "peft", "trl"):
 from activeduel.llm import pipeline, verbs
 from activeduel.llm.arm import Arm
 from activeduel.llm.read_config import build
+from activeduel.llm.teachers.people_files import open_questions
 from activeduel.llm.teachers.simulated import Simulated
 from activeduel.llm.text_world import write_world
 
@@ -118,7 +120,8 @@ def test_evaluate_judges_on_the_held_out_pairs_of_the_run(made):
     (split,) = (
         v for arm, _, name, v in tiny_runs.facts(folder) if (arm, name) == ("dual/0", "split")
     )
-    assert found == (split["decided_test_pairs"], told[-1]["accuracy"], True)
+    assert found[1:] == (split["decided_test_pairs"], told[-1]["accuracy"], True)
+    assert found.model == folder / "reward"
 
 
 def test_evaluate_judges_on_all_of_another_data_set(made, tmp_path):
@@ -154,6 +157,8 @@ def test_what_cannot_be_found_out_is_said_before_anything_is_bought(made):
     assert "can not be judged" in verbs.foresee(build(nothing)).cautions[0]
     enough = {**made[0], "test_fraction": 0.5}
     assert verbs.foresee(build(enough)).cautions == ()
+    (alone,) = verbs.foresee(build({**enough, "baselines": []})).cautions
+    assert "what choosing gains will be unknown" in alone
 
 
 def people(flat, *folders):
@@ -167,11 +172,70 @@ def test_label_needs_people_and_knows_whose_file_it_is(made, tmp_path):
     answers.write_text("key,preference\n")
     with pytest.raises(ValueError, match="label: found no teacher of the kind 'people'"):
         verbs.label(build(flat), answers)
-    ann, bob = tmp_path / "ann", tmp_path / "bob"
-    with pytest.raises(ValueError, match="--answers: found 2 groups of people"):
-        verbs.label(people(flat, ann, bob), answers)
     with pytest.raises(ValueError, match="--answers: found no file"):
-        verbs.label(people(flat, ann), tmp_path / "nowhere.csv")
+        verbs.label(people(flat, tmp_path / "ann"), tmp_path / "nowhere.csv")
+
+
+@pytest.fixture
+def two_groups(made, tmp_path):
+    """A run that waits for ann and for bob: its configuration, and the open questions of each."""
+    folders = tmp_path / "ann", tmp_path / "bob"
+    flat = {
+        **made[0],
+        "output_dir": str(tmp_path / "out"),
+        "budget": 8,
+        "warm_up": 8,
+        "label_batch": 8,
+    }
+    config = people({**flat, "shared_pairs": 2}, *folders)
+    with pytest.raises(verbs.Waiting):
+        pipeline.run(config)
+    return config, {folder: open_questions(folder) for folder in folders}
+
+
+def test_a_file_of_answers_goes_to_the_group_whose_questions_it_answers(two_groups, tmp_path):
+    config, asked = two_groups
+    (ann, hers), (bob, his) = asked.items()
+    answers = tmp_path / "monday.csv"
+    answers.write_text(f"key,preference\n{his[0].key},tie\n")
+    assert verbs.label(config, answers) == len(hers) + len(his) - 1
+    assert (bob / "answers-monday.csv").read_bytes() == answers.read_bytes()
+    assert not list(ann.glob("answers*"))
+    mixed = tmp_path / "mixed.csv"
+    mixed.write_text(f"key,preference\n{hers[0].key},a\n{his[1].key},a\n")
+    with pytest.raises(ValueError, match="mixed.csv, line 3: found answers of several groups"):
+        verbs.label(config, mixed)
+    assert not list(ann.glob("answers*")) and len(list(bob.glob("answers*"))) == 1
+
+
+def test_the_terminal_says_who_is_asked(two_groups):
+    config, asked = two_groups
+    (_, hers), (_, his) = asked.items()
+    sink = io.StringIO()
+    left = verbs.label(config, None, io.StringIO("a\nq\nb\nq\n"), sink)
+    assert left == len(hers) + len(his) - 2
+    shown = sink.getvalue()
+    assert f"[ann: 2 of {len(hers)}]" in shown and f"[bob: 2 of {len(his)}]" in shown
+    assert shown.count("q (stop asking ann)") == shown.count("q (stop asking bob)") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("key,preference\nabc,a\n", "line 2: found the unknown key 'abc'"),
+        ("key,preference\n{0},a\n{0},b\n", "line 3: found another answer to question"),
+    ],
+)
+def test_what_run_would_refuse_is_refused_before_anybody_is_asked(two_groups, text, found):
+    config, asked = two_groups
+    bob, questions = list(asked.items())[1]
+    (bob / "answers.csv").write_text(text.format(questions[0].key))
+    sink = io.StringIO()
+    with pytest.raises(ValueError, match=found):
+        verbs.label(config, None, io.StringIO("a\n"), sink)
+    assert sink.getvalue() == ""
+    with pytest.raises(ValueError, match=found):
+        pipeline.run(config)
 
 
 def test_answers_are_kept_beside_the_questions_and_never_overwritten(made, tmp_path):

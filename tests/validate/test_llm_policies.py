@@ -82,6 +82,20 @@ def test_adpo_alone_claims_nothing():
     assert found["answer"]["finding"] == "alone" and "is unknown" in found["answer"]["in_words"]
 
 
+def test_replicates_whose_rival_could_not_be_trained_are_not_left_out_in_silence():
+    run = policy_run([0.1] * 5, rival="random")
+    for name, _, kind, value in run.records:
+        if kind == "policy" and name in ("random/3", "random/4"):
+            value["accuracy"] = None  # its money bought nothing decided
+    found = run.summary()["policies"]["against"]["random"]
+    assert found["finding"] == "nothing yet" and "only 3 of 5 replicates" in found["in_words"]
+
+
+def test_an_interval_without_an_end_tells_no_gain():
+    found = against([0.5, -0.5], "random", 2)
+    assert "No gain could have been told from chance" in found["in_words"]
+
+
 def test_policies_without_a_truth_have_no_accuracy():
     run = policy_run([0.0] * 5, rival="random")
     for _, _, kind, value in run.records:
