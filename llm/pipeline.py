@@ -19,7 +19,7 @@ from typing import Any
 
 from .._durable import TEMPORARY, write_atomically
 from .._provenance import canonical, code_version, package_versions
-from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder, walk
+from .arm import BASE, Arm, Labels, Name, State, named_seed, states_folder
 from .config import Config, ModelOptions
 from .data import TextPool, read_pool
 from .ledger import Ledger
@@ -27,6 +27,7 @@ from .read_config import CACHE, flatten
 from .reward_model import save_reward_model
 from .stages import Say, quiet, stage
 from .teachers import Teacher, Waiting, make
+from .walk import walk
 
 PACKAGES = (
     "numpy",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from .._durable import write_atomically
-from .arm import BASE, Arm, Name, State, choose, states_folder
+from .arm import BASE, Arm, Name, State, states_folder
 from .config import Config
 from .data import TextPool, read_pool
 from .footprint import Footprint, estimate
@@ -25,6 +25,7 @@ from .stages import Say, quiet
 from .teachers import Waiting
 from .teachers.people import People, label_in_terminal, whose
 from .teachers.people_files import keep, open_questions
+from .walk import choose
 
 SAMPLE = 256  # pairs whose tokens are counted for the estimate
 ENOUGH = 50  # decided held-out pairs: one of them is two points of accuracy

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from activeduel.llm.arm import BASE, Arm, Name, generator, named_seed, walk
+from activeduel.llm.arm import BASE, Arm, Name, generator, named_seed
 from activeduel.llm.ledger import Ledger
 from activeduel.llm.teachers import Answer, Waiting
 from activeduel.llm.text_world import TOPICS, WORDS
+from activeduel.llm.walk import walk
 from activeduel.theory.pool import Belief, Pool
 from activeduel.theory.refit import RIDGE
 from activeduel.theory.selectors import SELECTORS
