@@ -73,8 +73,8 @@ def global_draws(text):
             yield node.lineno
 
 
-# TRL draws from them: ``kept_randomness`` seeds them and leaves them as they were (tests/llm/test_training.py)
-EXEMPT = {"llm/training.py"}
+# TRL draws from them: ``kept_randomness`` seeds them and leaves them as they were (tests/llm/test_surroundings.py)
+EXEMPT = {"llm/surroundings.py"}
 
 
 def test_no_source_file_uses_a_global_generator():
